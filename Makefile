@@ -1,0 +1,61 @@
+# make lab   open the course          make run    execute every notebook into build/run
+# make test  everything CI checks     make data   fetch CIFAR-10 ahead
+# make clean remove what was built    (the first call sets up .venv; later calls are quick)
+#
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu   a small torch without CUDA
+# BROWSER=none      make lab only serves
+# CI_VENV=FOLDER    use or create that virtual environment instead of .venv
+# PYTHON=FILE       use an interpreter that already holds everything; nothing is installed
+
+.DEFAULT_GOAL := help
+.PHONY: help lab run test data clean
+TORCH_INDEX ?=
+VENV := $(or $(CI_VENV),.venv)
+SYSTEM_PYTHON ?= python3
+
+ifeq ($(strip $(PYTHON)),)
+  PY := $(VENV)/bin/python
+  LAB_READY := $(VENV)/.ready-lab
+  TEST_READY := $(VENV)/.ready-test
+else
+  PY := $(PYTHON)
+  export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+endif
+
+help:
+	@sed -n '1,9s/^# \{0,1\}//p' Makefile
+
+$(VENV)/bin/python:
+	$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "simclr_tut needs Python 3.11 or newer: make SYSTEM_PYTHON=python3.12 ...")'
+	$(SYSTEM_PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-torch: | $(VENV)/bin/python
+	$(if $(TORCH_INDEX),$(PY) -m pip install -q "torch>=2.6" "torchvision>=0.21" --index-url $(TORCH_INDEX))
+	@touch $@
+
+$(VENV)/.ready-lab: pyproject.toml | $(VENV)/.ready-torch
+	$(PY) -m pip install -q -e ".[lab]"
+	@touch $@
+
+$(VENV)/.ready-test: pyproject.toml | $(VENV)/.ready-torch
+	$(PY) -m pip install -q -e ".[test]"
+	@touch $@
+
+lab: $(LAB_READY)
+	$(PY) -m jupyterlab --notebook-dir=. $(if $(filter none,$(BROWSER)),--no-browser) \
+	  $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+
+run: $(TEST_READY)
+	$(PY) tools/build_notebooks.py --to build/run
+
+test: $(TEST_READY)
+	$(PY) -m ruff check .
+	$(PY) -m codespell_lib
+	$(PY) -m pytest
+
+data: $(LAB_READY)
+	$(PY) -m simclr_tut download
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -print0 | xargs -0 rm -rf

@@ -1,0 +1,139 @@
+"""``python -m simclr_tut doctor | pretrain | evaluate | download``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import sys
+from dataclasses import replace
+
+import torch
+import torchvision
+
+from simclr_tut import __version__, config, data, evaluation, losses, models, training
+from simclr_tut.views import Views
+
+
+def doctor_lines() -> list[str]:
+    """Return ten lines on what this machine can do, and what to mend."""
+    device, recipe = config.pick_device(), config.recipe("pretrain")
+    bf16 = "yes" if config.has_fast_bf16(device) else "no (float32 is used; slower, same results)"
+    try:
+        found = data.load_dataset("cifar10", "test").name
+        where = ("found" if found == "cifar10"
+                 else "not found; shapes stand in. Set SIMCLR_TUT_DATA or run `make data`")
+    except OSError as error:
+        where = f"cannot be read: {error}"
+    try:
+        free = shutil.disk_usage(config.home()).free / 1e9
+        home = f"writable, {free:.0f} GB free" + ("" if free > 1 else "; free at least 1 GB")
+    except OSError as error:
+        home = str(error)
+    budget = f"{recipe.seconds:g} s" if recipe.seconds else f"{recipe.steps or recipe.epochs} steps"
+    return [
+        f"simclr_tut   {__version__}",
+        f"Python       {platform.python_version()}",
+        f"torch        {torch.__version__.split('+')[0]}, "
+        f"torchvision {torchvision.__version__.split('+')[0]}",
+        f"device       {device.type}",
+        f"cores        {config.cores()}, {torch.get_num_threads()} used by torch",
+        f"bfloat16     {bf16}",
+        f"CIFAR-10     {where}",
+        f"your runs    {home}",
+        f"scale        {config.scale()} (SIMCLR_TUT_SCALE: {', '.join(config.SCALES)})",
+        f"notebook 04  trains for {budget}",
+    ]
+
+
+def build_model(recipe: config.Recipe) -> models.SimCLR:
+    """Return the SimCLR model that a recipe describes."""
+    encoder = models.build_encoder(recipe.encoder)
+    head = models.ProjectionHead(encoder.feature_dim, recipe.head_hidden, recipe.head_dim,
+                                 layers=recipe.head_layers)
+    return models.SimCLR(encoder, head)
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    recipe = config.recipe("pretrain")
+    changes = {"dataset": arguments.dataset, "seed": arguments.seed}
+    for budget in ("seconds", "epochs", "steps"):
+        if getattr(arguments, budget) is not None:
+            changes.update(seconds=None, epochs=None, steps=None)
+            changes[budget] = getattr(arguments, budget)
+    recipe = replace(recipe, **changes)
+    config.seed_everything(recipe.seed)
+    train = data.load_dataset(recipe.dataset, "train", recipe.train_images)
+    print(config.scale_line(recipe, round((recipe.seconds or 60) / 60, 1), train.name))
+    model = build_model(recipe)
+    n = min(recipe.batch_size, len(train))
+    print(f"loss: chance {losses.chance_loss(n):.3f}, "
+          f"floor {losses.loss_floor(n, recipe.temperature):.3f}")
+
+    def report(epoch: int, history: training.History) -> None:
+        recent = history.loss[-50:]
+        print(f"epoch {epoch:3d}  step {len(history.loss)}/{history.steps}  "
+              f"loss {sum(recent) / len(recent):.3f}  {history.seconds:.0f} s", flush=True)
+
+    folder = config.home() / "command-line"
+    views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color)
+    history = training.pretrain(model, train.images, views, recipe, report, folder)
+    path = folder / "model.safetensors"
+    models.save_weights(model, path, {
+        "encoder": recipe.encoder, "head_hidden": recipe.head_hidden, "head_dim": recipe.head_dim,
+        "head_layers": recipe.head_layers, "dataset": train.name, "seed": recipe.seed,
+        "steps": len(history.loss), "seconds": round(history.seconds, 1)})
+    state = "interrupted; the same command goes on" if history.interrupted else "done"
+    print(f"{state}: {path}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    recipe = config.recipe("evaluate")
+    model = (models.load_weights(arguments.weights) if arguments.weights
+             else models.load_pretrained())
+    train = data.load_dataset(arguments.dataset, "train", recipe.train_images)
+    test = data.load_dataset(arguments.dataset, "test", recipe.test_images)
+    bank, queries = (evaluation.encode(model, part.images) for part in (train, test))
+    accuracy = evaluation.knn_accuracy(bank, train.labels, queries, test.labels)
+    print(f"{train.name}: weighted kNN (k=200) on {len(test)} test images: {100 * accuracy:.1f} %")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    found = data.load_dataset(arguments.dataset, "train")
+    if found.name != arguments.dataset:
+        raise OSError(f"{arguments.dataset} is not on this machine and its host did not answer; "
+                      "the course goes on with shapes. Try again with a network.")
+    print(f"{found.name}: {len(found)} training images are ready")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m simclr_tut", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="what this machine can do")
+    pretrain = commands.add_parser("pretrain", help="train without labels, as notebook 04 does")
+    pretrain.add_argument("--seed", type=int, default=0)
+    budget = pretrain.add_mutually_exclusive_group()
+    budget.add_argument("--seconds", type=float)
+    budget.add_argument("--epochs", type=float)
+    budget.add_argument("--steps", type=int)
+    evaluate = commands.add_parser("evaluate", help="kNN accuracy, as notebook 05 does")
+    evaluate.add_argument("weights", nargs="?", help="a model.safetensors; else the shipped one")
+    download = commands.add_parser("download", help="fetch a data set ahead")
+    for command in (pretrain, evaluate, download):
+        command.add_argument("--dataset", default="cifar10")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "doctor":
+            print("\n".join(doctor_lines()))
+        else:
+            {"pretrain": _pretrain, "evaluate": _evaluate, "download": _download}[
+                chosen.command](chosen)
+    except (ValueError, OSError) as error:
+        print(f"simclr_tut: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

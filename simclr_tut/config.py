@@ -1,0 +1,190 @@
+"""Recipes, scales, seeds and places: the only module that reads environment variables.
+
+Shape letters, the same in text, code and figures: N images, 2N views, C H W channels and pixels,
+F features of the representation h, D of the embedding z, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+SCALES = ("smoke", "laptop", "gpu", "long")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one run does; change a copy with ``dataclasses.replace(recipe, temperature=0.1)``."""
+
+    name: str = "pretrain"
+    dataset: str = "cifar10"
+    encoder: str = "tiny"  # 0.31M parameters: about 3,800 images/s forward + backward on two cores
+    image_size: int = 32  # side of a view in pixels
+    batch_size: int = 256  # 510 negatives for each view, and many steps in five minutes
+    seconds: float | None = None  # training budget, turned into steps once, at the start
+    epochs: float | None = None
+    steps: int | None = None
+    lr: float = 0.3  # SGD with Nesterov momentum; Chen et al. 2020 scale 0.3 * batch / 256
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # CIFAR practice; the paper's 1e-6 is for 4,096 images a batch
+    warmup: float = 0.05  # share of the steps with a rising learning rate
+    temperature: float = 0.2  # between the paper's best at 100 epochs (0.1) and long runs (0.5)
+    head_hidden: int = 128
+    head_dim: int = 128  # Chen et al. 2020, Fig. 8: hardly matters
+    head_layers: int = 2  # linear - batch norm - ReLU - linear
+    small_size: int | None = 24  # the first part sees smaller views: more steps a second
+    small_share: float = 0.7
+    crop: tuple[float, float] = (0.2, 1.0)  # share of the picture's area in a view
+    color: float = 0.5  # strength s; the paper's CIFAR-10 setting (B.9)
+    seed: int = 0
+    train_images: int | None = None  # None: all there are
+    test_images: int | None = None
+    validation_images: int = 5000
+    draws: int = 5  # repeats behind an interval
+    eval_every: int = 1  # epochs between two looks at the representation
+    monitor_images: int = 2000
+    tsne_images: int = 2000
+    bf16: bool = True  # only where the processor multiplies bfloat16 itself
+
+    def __post_init__(self) -> None:
+        given = [n for n in ("seconds", "epochs", "steps") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                "a Recipe takes one budget: seconds, epochs or steps; got "
+                f"{', '.join(given)}. Set the others to None, e.g. replace(recipe, seconds=None, "
+                "epochs=10)."
+            )
+        for name in ("seconds", "epochs", "steps", "batch_size", "temperature", "lr"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Recipe.{name} must be above 0; got {value!r}.")
+
+
+_SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,
+          "tsne_images": 100, "draws": 2, "batch_size": 64}
+_GPU = {"encoder": "resnet18", "small_size": None, "batch_size": 512, "head_hidden": 512}
+# What differs from the defaults above, for each recipe and scale.
+_RECIPES: dict[str, dict[str, dict]] = {
+    "families": {
+        "smoke": {"steps": 4},
+        "laptop": {"seconds": 40, "train_images": 8000, "test_images": 2000, "batch_size": 128},
+        "gpu": {"seconds": 60, "train_images": 20000, "test_images": 4000},
+    },
+    "views": {"smoke": {}, "laptop": {"train_images": 2000}, "gpu": {"train_images": 2000}},
+    "encoder": {"smoke": {}, "laptop": {"train_images": 2000}, "gpu": {"train_images": 2000}},
+    "loss": {"smoke": {"steps": 20}, "laptop": {"steps": 400}, "gpu": {"steps": 400}},
+    "pretrain": {
+        "smoke": {"steps": 6},
+        "laptop": {"seconds": 300, "eval_every": 2},
+        "gpu": {"seconds": 480, **_GPU, "eval_every": 5},
+        "long": {"epochs": 200, **_GPU, "temperature": 0.5, "eval_every": 10},
+    },
+    "evaluate": {"smoke": {}, "laptop": {}, "gpu": {}},
+    "supervised": {
+        "smoke": {"steps": 3, "small_size": None},
+        "laptop": {"seconds": 40, "small_size": None, "batch_size": 128, "lr": 0.1},
+        "gpu": {"seconds": 60, **_GPU, "lr": 0.1},
+    },
+}
+
+
+def scale() -> str:
+    """Return the scale of this run: ``SIMCLR_TUT_SCALE``, else ``gpu`` with one, else ``laptop``.
+
+    Raises: ValueError if the variable names no scale.
+    """
+    name = os.environ.get("SIMCLR_TUT_SCALE", "").strip().lower()
+    if not name:
+        return "laptop" if pick_device().type == "cpu" else "gpu"
+    if name not in SCALES:
+        raise ValueError(
+            f"SIMCLR_TUT_SCALE must be one of {', '.join(SCALES)}; got {name!r}. "
+            "Unset it to let the machine decide."
+        )
+    return name
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe of one experiment at the current scale.
+
+    Raises: ValueError if no recipe has that name.
+    """
+    if name not in _RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(_RECIPES)}; got {name!r}.")
+    sizes, current = _RECIPES[name], scale()
+    chosen = sizes.get(current, sizes["gpu"])
+    base = Recipe(name=name)
+    return replace(base, **{**(_SMOKE if current == "smoke" else {}), **chosen})
+
+
+def scale_line(recipe: Recipe, minutes: float, dataset: str | None = None) -> str:
+    """Return the one line a notebook prints about its scale, machine, data and minutes."""
+    names = {"cifar10": "CIFAR-10", "shapes": "shapes", "stl10": "STL-10",
+             "fashion_mnist": "Fashion-MNIST"}
+    device = pick_device()
+    machine = f"{cores()} cores" if device.type == "cpu" else device.type
+    data = dataset or recipe.dataset
+    return f"scale: {scale()} · {machine} · {names.get(data, data)} · about {minutes:g} min"
+
+
+def cores() -> int:
+    """Return the number of processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device() -> torch.device:
+    """Return CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Return whether ``device`` multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def home() -> Path:
+    """Return the folder for this reader's runs at this scale, and make it.
+
+    Raises: OSError if it cannot be written.
+    """
+    root = os.environ.get("SIMCLR_TUT_HOME")
+    folder = (Path(root) if root else Path.home() / ".simclr_tut") / "runs" / scale()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot write the folder for your runs, {folder}: {error.strerror}. "
+            "Set SIMCLR_TUT_HOME to a folder you may write."
+        ) from error
+    return folder
+
+
+def data_folders() -> list[Path]:
+    """Return where data sets are looked for, the reader's own choice first."""
+    given = os.environ.get("SIMCLR_TUT_DATA")
+    cache = Path(os.environ.get("SIMCLR_TUT_CACHE", Path.home() / ".cache" / "simclr_tut"))
+    return ([Path(given).expanduser()] if given else []) + [cache]
+
+
+def offline() -> bool:
+    """Return whether downloads are switched off (``SIMCLR_TUT_OFFLINE=1``; smoke runs are)."""
+    return os.environ.get("SIMCLR_TUT_OFFLINE", "") not in ("", "0") or scale() == "smoke"

@@ -1,0 +1,325 @@
+"""Pictures as one uint8 tensor: CIFAR-10 and others where they lie, or shapes made on the spot."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import socket
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from simclr_tut import config, shapes
+
+DATASETS = ("shapes", "cifar10", "stl10", "fashion_mnist")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Pictures with their labels.
+
+    Attributes:
+        images: ``(N, C, H, W)`` uint8.
+        labels: ``(N,)`` int64, -1 where there is none.
+        classes: the K names.
+        factors: true factors of variation, each ``(N,)``, for shapes; else None.
+        name: the data set that was really loaded.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    classes: tuple[str, ...]
+    factors: dict[str, torch.Tensor] | None = None
+    name: str = "pictures"
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.dim() != 4:
+            raise ValueError(
+                f"images must be (N, C, H, W) uint8; got {tuple(self.images.shape)} "
+                f"{self.images.dtype}."
+            )
+        if self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels must be ({len(self.images)},), one an image; "
+                f"got {tuple(self.labels.shape)}."
+            )
+        if len(self.labels) and int(self.labels.max()) >= len(self.classes):
+            raise ValueError(
+                f"labels must be below {len(self.classes)}, the number of classes; "
+                f"got {int(self.labels.max())}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, indices: torch.Tensor | Sequence[int]) -> ImageData:
+        """Return the pictures at ``indices``, in that order."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        factors = self.factors and {name: f[indices] for name, f in self.factors.items()}
+        return replace(self, images=self.images[indices], labels=self.labels[indices],
+                       factors=factors)
+
+
+def load_dataset(name: str | Path, split: str = "train", n: int | None = None) -> ImageData:
+    """Load a data set as uint8 tensors; falls back from an absent CIFAR-10 to shapes.
+
+    Args:
+        name: "shapes", "cifar10", "stl10", "fashion_mnist", or a folder of pictures.
+        split: "train" or "test".
+        n: how many pictures, drawn once with a fixed seed; None for all (shapes: 20,000 / 4,000).
+    Returns: the data; its ``name`` says what was really loaded.
+    Raises: ValueError for an unknown name or split; FileNotFoundError or OSError, with what to do,
+        for a folder or archive that is absent, empty or broken.
+    Explained in notebooks/00.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f'split must be "train" or "test"; got {split!r}.')
+    if n is not None and n < 1:
+        raise ValueError(f"n must be at least 1, or None for all; got {n}.")
+    if name == "shapes":
+        return _shapes(split, n)
+    if name not in DATASETS:
+        data = _folder(Path(name), split)
+    else:
+        data = _find_on_disk(str(name), split) or _download(str(name), split)
+        if data is None and name == "cifar10":
+            return _shapes(split, n)
+        if data is None:
+            raise FileNotFoundError(
+                f"{name} was not found on this machine and could not be fetched. Put torchvision's "
+                "files into a folder, set SIMCLR_TUT_DATA to it, and try again."
+            )
+    if n is None or n >= len(data):
+        return data
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n]
+    return data.subset(chosen)
+
+
+def split_labels(data: ImageData, n_validation: int, seed: int = 0) -> tuple[ImageData, ImageData]:
+    """Split off ``n_validation`` random pictures for every choice that is not the final figure.
+
+    Returns: (the rest, validation).
+    Raises: ValueError unless 0 < n_validation < N.
+    """
+    if not 0 < n_validation < len(data):
+        raise ValueError(
+            f"n_validation must be between 1 and {len(data) - 1}, to leave pictures on both "
+            f"sides; got {n_validation}."
+        )
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return data.subset(order[n_validation:]), data.subset(order[:n_validation])
+
+
+def subset_per_class(data: ImageData, per_class: int, seed: int = 0) -> ImageData:
+    """Draw the same number of labelled pictures from every class.
+
+    Raises: ValueError if a class has fewer than ``per_class``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label, class_name in enumerate(data.classes):
+        members = (data.labels == label).nonzero()[:, 0]
+        if per_class < 1 or len(members) < per_class:
+            raise ValueError(
+                f"per_class must be between 1 and {len(members)}, what class {class_name!r} has; "
+                f"got {per_class}."
+            )
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:per_class]])
+    return data.subset(torch.cat(chosen))
+
+
+def batches(
+    n: int, batch_size: int, generator: torch.Generator | None = None, drop_last: bool = True
+) -> Iterator[torch.Tensor]:
+    """Yield the indices 0 … n-1 in random order, ``batch_size`` at a time."""
+    if n < 1 or batch_size < 1:
+        raise ValueError(f"n and batch_size must be at least 1; got {n} and {batch_size}.")
+    order = torch.randperm(n, generator=generator)
+    for start in range(0, n, batch_size):
+        if drop_last and n - start < batch_size and start:
+            return
+        yield order[start : start + batch_size]
+
+
+def _shapes(split: str, n: int | None) -> ImageData:
+    count = n or (20_000 if split == "train" else 4_000)
+    made = shapes.make_shapes(count, seed=0 if split == "train" else 1)
+    return ImageData(made.images, made.factors["shape"].long(), tuple(shapes.SHAPE_NAMES),
+                     made.factors, "shapes")
+
+
+def _find_on_disk(name: str, split: str) -> ImageData | None:
+    """Look through the data folders for torchvision's files, a folder or a zip of pictures."""
+    for root in config.data_folders():
+        if not root.exists():
+            if root == config.data_folders()[0] and len(config.data_folders()) > 1:
+                raise FileNotFoundError(
+                    f"SIMCLR_TUT_DATA names {root}, which does not exist. "
+                    "Make it, correct the path, or unset the variable."
+                )
+            continue
+        found = _torchvision(name, split, root, download=False)
+        if found is not None:
+            return found
+        if name == "cifar10":
+            for archive in sorted(root.glob("*cifar10*.zip")) + sorted(root.glob("*CIFAR-10*.zip")):
+                return _zip(archive, split)
+            for folder in (root, root / "cifar10"):
+                if (folder / "train" / "airplane").is_dir():
+                    return replace(_folder(folder, split), name="cifar10")
+    debian = Path("/usr/share/datasets/fashion-mnist")
+    if name == "fashion_mnist" and debian.is_dir():
+        return _idx(debian, split)
+    return None
+
+
+def _download(name: str, split: str) -> ImageData | None:
+    """Fetch through torchvision where the network answers within three seconds."""
+    if config.offline() or not _network():
+        return None
+    root = config.data_folders()[-1]
+    root.mkdir(parents=True, exist_ok=True)
+    return _torchvision(name, split, root, download=True)
+
+
+def _network() -> bool:
+    """Whether the host of CIFAR-10 answers soon; names are looked up in a thread that may hang."""
+    import threading
+
+    answer = []
+
+    def ask() -> None:
+        try:
+            socket.create_connection(("www.cs.toronto.edu", 443), timeout=3).close()
+            answer.append(True)
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(4)
+    return bool(answer)
+
+
+def _torchvision(name: str, split: str, root: Path, download: bool) -> ImageData | None:
+    from torchvision import datasets
+
+    classes = {"cifar10": datasets.CIFAR10, "stl10": datasets.STL10,
+               "fashion_mnist": datasets.FashionMNIST}
+    if name == "stl10":
+        arguments = {"split": "train+unlabeled" if split == "train" else "test"}
+    else:
+        arguments = {"train": split == "train"}
+    try:
+        loaded = classes[name](root=str(root), download=download, **arguments)
+    except RuntimeError as error:
+        if download:
+            raise OSError(f"fetching {name} failed: {error} Run the same again.") from error
+        return None  # torchvision raises where its files are absent or fail their checksum
+    images = torch.as_tensor(np.asarray(loaded.data))
+    if name == "cifar10":
+        images = images.permute(0, 3, 1, 2).contiguous()
+    elif name == "fashion_mnist":
+        images = images[:, None].repeat(1, 3, 1, 1)
+    labels = loaded.labels if name == "stl10" else loaded.targets
+    return ImageData(images, torch.as_tensor(np.asarray(labels)).long(), tuple(loaded.classes),
+                     name=name)
+
+
+def _idx(folder: Path, split: str) -> ImageData:
+    """Read Debian's Fashion-MNIST (dataset-fashion-mnist) where it lies."""
+    import gzip
+
+    stem = "train" if split == "train" else "t10k"
+    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+               "Bag", "Ankle boot")
+    with gzip.open(folder / f"{stem}-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    with gzip.open(folder / f"{stem}-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    return ImageData(torch.from_numpy(pixels.copy()).repeat(1, 3, 1, 1),
+                     torch.from_numpy(labels.astype(np.int64)), classes, name="fashion_mnist")
+
+
+def _zip(archive: Path, split: str) -> ImageData:
+    """Decode a zip of split/CLASS/*.jpg once, and keep the pixels in the cache."""
+    state = f"{archive.resolve()} {archive.stat().st_size} {archive.stat().st_mtime_ns} {split} 1"
+    cached = config.data_folders()[-1] / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.npz"
+    if cached.exists():
+        try:
+            with np.load(cached) as kept:
+                return ImageData(torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"]),
+                                 tuple(kept["classes"].tolist()), name="cifar10")
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            pass  # a cache cut short is made again below
+    try:
+        with zipfile.ZipFile(archive) as file:
+            names = sorted(n for n in file.namelist()
+                           if f"{split}/" in n and Path(n).suffix.lower() in _SUFFIXES)
+            if not names:
+                raise OSError(f"{archive} holds no pictures under {split}/CLASS/.")
+            classes = tuple(sorted({Path(n).parent.name for n in names}))
+            images = np.stack([np.asarray(Image.open(io.BytesIO(file.read(n))).convert("RGB"))
+                               for n in names])
+    except (zipfile.BadZipFile, UnidentifiedImageError, EOFError) as error:
+        raise OSError(
+            f"{archive} is not a whole zip of pictures ({error}). Fetch it again, or take it out "
+            "of the folder."
+        ) from error
+    labels = np.array([classes.index(Path(n).parent.name) for n in names], np.int64)
+    images = images.transpose(0, 3, 1, 2).copy()
+    _keep(cached, images=images, labels=labels, classes=np.array(classes))
+    return ImageData(torch.from_numpy(images), torch.from_numpy(labels), classes, name="cifar10")
+
+
+def _keep(path: Path, **arrays: np.ndarray) -> None:
+    """Write a cache whole or not at all; a folder that cannot be written costs only time."""
+    half = path.with_suffix(f".{os.getpid()}.half")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(half, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(half, path)
+    except OSError:
+        half.unlink(missing_ok=True)
+
+
+def _folder(root: Path, split: str, size: int = 32) -> ImageData:
+    """Read a folder of pictures, [split/]CLASS/*.jpg, cut square and resized to ``size``."""
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"dataset must be one of {', '.join(DATASETS)} or an existing folder of pictures; "
+            f"got {str(root)!r}."
+        )
+    base = root / split if (root / split).is_dir() else root
+    files = sorted(p for p in base.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    classes = tuple(sorted({p.parent.name for p in files if p.parent != base})) or ("unlabelled",)
+    images, labels, broken = [], [], []
+    for path in files:
+        try:
+            picture = Image.open(path).convert("RGB")
+        except (OSError, UnidentifiedImageError):
+            broken.append(path)
+            continue
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = picture.crop((left, top, left + side, top + side))
+        if side != size:
+            square = square.resize((size, size), Image.Resampling.BILINEAR)
+        images.append(np.asarray(square).transpose(2, 0, 1))
+        labels.append(classes.index(path.parent.name) if path.parent != base else
+                      (0 if classes == ("unlabelled",) else -1))
+    if not images:
+        raise FileNotFoundError(
+            f"{base} holds no picture that can be read ({len(files)} files, {len(broken)} broken). "
+            "Expected JPEG, PNG or WebP files, best as CLASS/picture.jpg."
+        )
+    return ImageData(torch.from_numpy(np.stack(images)), torch.tensor(labels), classes,
+                     name=root.name)

@@ -1,0 +1,262 @@
+"""What the features are worth: kNN, linear probe, few labels, retrieval, maps, result records."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.nn import functional as F
+
+from simclr_tut.data import ImageData
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """A linear probe: test accuracy, the strength C chosen on validation, both as fractions."""
+
+    accuracy: float
+    strength: float
+    validation: dict[float, float]
+    predictions: torch.Tensor
+
+
+@torch.no_grad()
+def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
+           batch_size: int = 1000) -> torch.Tensor:
+    """Encode whole pictures, without augmentation, in evaluation mode.
+
+    Args:
+        model: a SimCLR, a method, or a bare encoder.
+        images: ``(N, C, H, W)`` uint8, or float in [0, 1].
+        layer: "h", the representation, or "z", the embedding (SimCLR only).
+    Returns: ``(N, F)`` or ``(N, D)`` float32 on the CPU. The model's mode is put back.
+    Raises: ValueError for another layer, or a model without a head.
+    Explained in notebooks/05.
+    """
+    images = images.images if isinstance(images, ImageData) else images
+    if layer not in ("h", "z") or (layer == "z" and not hasattr(model, "head")):
+        raise ValueError(f'layer must be "h", or "z" for a model with a head; got {layer!r}.')
+    if images.dim() != 4 or len(images) == 0:
+        raise ValueError(f"images must be (N, C, H, W), N at least 1; got {tuple(images.shape)}.")
+    forward = model if layer == "z" else getattr(model, "encode", model)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        features = []
+        for batch in images.split(batch_size):
+            batch = batch.to(device)
+            batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch
+            features.append(forward(batch).float().flatten(1).cpu())
+        return torch.cat(features)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def raw_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Return the pixels themselves as features, ``(N, CHW)`` float in [0, 1]."""
+    return images.flatten(1).float() / 255
+
+
+def color_histogram(images: torch.Tensor, bins: int = 4) -> torch.Tensor:
+    """Return how often each of ``bins``**3 colours occurs, ``(N, bins**3)`` shares."""
+    levels = (images.long() * bins) // 256  # (N, 3, H, W)
+    index = (levels[:, 0] * bins + levels[:, 1]) * bins + levels[:, 2]
+    counts = F.one_hot(index.flatten(1), bins**3).sum(1)
+    return counts.float() / index[0].numel()
+
+
+def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
+                k: int = 200, temperature: float = 0.1) -> torch.Tensor:
+    """Let the k most similar pictures of the bank vote, each with weight exp(cosine / temperature).
+
+    Args:
+        bank: ``(M, F)`` features with ``bank_labels``, ``(M,)`` int64.  queries: ``(Q, F)``.
+        k: voters; at most M are used.
+    Returns: ``(Q,)`` int64.
+    Raises: ValueError for shapes that do not fit, k < 1, temperature <= 0, or values not finite.
+    Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4. Explained in notebooks/05.
+    """
+    _check_features(bank, bank_labels, queries, k, temperature)
+    bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
+    predictions = []
+    for block in queries.split(1000):
+        similarity, nearest = (block @ bank.T).topk(min(k, len(bank)), dim=1)  # (B, k)
+        weights = (similarity / temperature).exp()
+        votes = torch.zeros(len(block), int(bank_labels.max()) + 1)
+        votes.scatter_add_(1, bank_labels[nearest], weights)  # (B, K)
+        predictions.append(votes.argmax(dim=1))
+    return torch.cat(predictions)
+
+
+def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
+                 query_labels: torch.Tensor, k: int = 200, temperature: float = 0.1) -> float:
+    """Return the share of queries whose weighted kNN vote is right. See ``knn_predict``."""
+    if query_labels.shape != queries.shape[:1]:
+        raise ValueError(f"query_labels must be ({len(queries)},); got "
+                         f"{tuple(query_labels.shape)}.")
+    predictions = knn_predict(bank, bank_labels, queries, k, temperature)
+    return float((predictions == query_labels).float().mean())
+
+
+def leave_one_out_knn(features: torch.Tensor, labels: torch.Tensor, k: int = 20) -> float:
+    """kNN accuracy of a set on itself, by majority; no picture is its own neighbour."""
+    neighbours = retrieval(features, k)
+    votes = F.one_hot(labels[neighbours], int(labels.max()) + 1).sum(1)
+    return float((votes.argmax(1) == labels).float().mean())
+
+
+def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the k nearest pictures of the bank by cosine, nearest first, ``(Q, k)`` int64.
+
+    Args: queries: row numbers of the bank, ``(Q,)`` int64; None for all. None matches itself.
+    Raises: ValueError if k is not between 1 and M - 1.
+    Explained in notebooks/05.
+    """
+    if not 1 <= k < len(bank):
+        raise ValueError(f"k must be between 1 and {len(bank) - 1}; got {k}.")
+    bank = F.normalize(bank.float(), dim=1)
+    rows = torch.arange(len(bank)) if queries is None else queries
+    found = []
+    for block in rows.split(1000):
+        similarity = bank[block] @ bank.T
+        similarity[torch.arange(len(block)), block] = -torch.inf
+        found.append(similarity.topk(k, dim=1).indices)
+    return torch.cat(found)
+
+
+def linear_probe(
+    train_features: torch.Tensor, train_labels: torch.Tensor,
+    validation_features: torch.Tensor, validation_labels: torch.Tensor,
+    test_features: torch.Tensor, test_labels: torch.Tensor,
+    strengths: Iterable[float] = STRENGTHS, iterations: int = 200,
+) -> ProbeResult:
+    """Fit logistic regression on frozen, standardised features; choose C on validation.
+
+    Returns: the result; the test set is read once, with the chosen C.
+    Raises: ValueError if lengths differ or a class is missing from the training labels.
+    Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
+    """
+    for x, y in ((train_features, train_labels), (validation_features, validation_labels),
+                 (test_features, test_labels)):
+        if x.dim() != 2 or len(x) != len(y):
+            raise ValueError(f"features must be (N, F) with (N,) labels; got {tuple(x.shape)} and "
+                             f"{tuple(y.shape)}.")
+    if len(train_labels.unique()) < 2:
+        raise ValueError("train_labels must hold at least two classes.")
+    scaler = StandardScaler().fit(train_features.numpy())
+    x, v, t = (scaler.transform(f.numpy()) for f in
+               (train_features, validation_features, test_features))
+    validation, best = {}, None
+    for strength in strengths:
+        probe = LogisticRegression(C=strength, max_iter=iterations, tol=1e-3)
+        probe.fit(x, train_labels.numpy())
+        validation[strength] = float(probe.score(v, validation_labels.numpy()))
+        if best is None or validation[strength] > validation[best[0]]:
+            best = (strength, probe)
+    predictions = torch.from_numpy(best[1].predict(t))
+    return ProbeResult(float((predictions == test_labels).float().mean()), best[0], validation,
+                       predictions)
+
+
+def few_label_curve(sizes: Iterable[int], draws: Callable[[int], int],
+                    measure: Callable[[int, int], float]) -> dict[int, list[float]]:
+    """Call ``measure(per_class, seed)`` for each size, ``draws(per_class)`` times."""
+    return {size: [measure(size, seed) for seed in range(draws(size))] for size in sizes}
+
+
+def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
+             perplexity: float = 30.0) -> np.ndarray:
+    """Draw features as a map, ``(N, 2)``, by "tsne" or "pca"."""
+    if method == "pca":
+        return PCA(2, random_state=seed).fit_transform(features.numpy())
+    if method != "tsne":
+        raise ValueError(f'method must be "tsne" or "pca"; got {method!r}.')
+    if not 0 < perplexity < len(features):
+        raise ValueError(f"perplexity must be above 0 and below N = {len(features)}; "
+                         f"got {perplexity}.")
+    return TSNE(2, perplexity=perplexity, random_state=seed, init="pca").fit_transform(
+        features.numpy())
+
+
+def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Count pairs, ``(K, K)``: row = true class, column = predicted."""
+    return torch.bincount(labels * classes + predictions, minlength=classes**2).view(
+        classes, classes)
+
+
+def interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return mean, low and high of a 95 % t-interval; of one value, the value three times."""
+    from scipy.stats import t
+
+    values = np.asarray(list(values), dtype=float)
+    if len(values) == 0:
+        raise ValueError("interval needs at least one value; got none.")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, mean, mean
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def record(folder: str | Path, name: str, value: float, **facts: object) -> None:
+    """Write one result into ``folder/results.json``; one of the same name and facts is replaced."""
+    path = Path(folder) / "results.json"
+    key = {k: facts.get(k) for k in ("dataset", "measure", "seed")}
+    kept = [r for r in read_records(folder)
+            if r["name"] != name or {k: r.get(k) for k in key} != key]
+    half = path.with_suffix(f".{os.getpid()}.half")
+    half.write_text(json.dumps([*kept, {"name": name, "value": float(value), **facts}], indent=1))
+    os.replace(half, path)
+
+
+def read_records(folder: str | Path) -> list[dict]:
+    """Read the results of earlier notebooks; none yet gives an empty list.
+
+    Raises: ValueError if the file was damaged.
+    """
+    path = Path(folder) / "results.json"
+    if not path.exists():
+        return []
+    try:
+        records = json.loads(path.read_text())
+        return [r for r in records if r["name"] and float(r["value"]) == r["value"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}). Delete it and run the notebooks "
+                         "again.") from error
+
+
+def results_table(records: Iterable[dict]) -> str:
+    """Return the results as a Markdown table, best last."""
+    rows = ["| features | data | measure | accuracy |", "|---|---|---|---|"]
+    for r in sorted(records, key=lambda r: r["value"]):
+        rows.append(f"| {r['name']} | {r.get('dataset', '')} | {r.get('measure', '')} | "
+                    f"{100 * r['value']:.1f} % |")
+    return "\n".join(rows)
+
+
+def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, k: int,
+                    temperature: float) -> None:
+    if bank.dim() != 2 or queries.dim() != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
+        raise ValueError("bank and queries must be (M, F) and (Q, F) with the same F; got "
+                         f"{tuple(bank.shape)} and {tuple(queries.shape)}.")
+    if labels.shape != bank.shape[:1] or labels.dtype != torch.int64 or labels.min() < 0:
+        raise ValueError(f"bank_labels must be ({len(bank)},) int64 from 0 up; got "
+                         f"{tuple(labels.shape)} {labels.dtype}.")
+    if k < 1 or not temperature > 0:
+        raise ValueError(f"k must be at least 1 and temperature above 0; got {k}, {temperature}.")
+    if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
+        raise ValueError("bank and queries must be finite; got NaN or infinity.")

@@ -1,0 +1,222 @@
+"""NT-Xent, its chance level and floor, measures of an embedding, and other methods' objectives.
+
+Embeddings need not have unit length where cosine similarity is used; everything is computed in
+float32 at least, also under autocast.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+
+def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
+    """NT-Xent loss of N positive pairs, averaged over the 2N anchors.
+
+    Args:
+        z1, z2: embeddings of view 1 and view 2, ``(N, D)`` float; row i of both shows image i.
+        temperature: above 0; divides the cosine similarities.
+    Returns: scalar tensor in nats; ln(2N - 1) when all similarities are equal.
+    Raises: ValueError if shapes differ, N < 2, a value is not finite, or temperature <= 0.
+    Source: Chen et al. 2020, Eq. 1 and Algorithm 1. Explained in notebooks/03.
+    """
+    _check_pairs(z1, z2, temperature)
+    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)  # (2N, D)
+    similarity = z @ z.T / temperature  # (2N, 2N)
+    similarity.fill_diagonal_(-torch.inf)  # no view is compared with itself
+    n = len(z1)
+    positive = torch.arange(2 * n, device=z.device).roll(n)  # row i's positive is i + N, mod 2N
+    return F.cross_entropy(similarity, positive)
+
+
+def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
+    """NT-Xent as the paper writes it, one anchor and one comparison at a time.
+
+    Args, Returns, Raises: as ``nt_xent``.
+    Source: Chen et al. 2020, Eq. 1. Explained in notebooks/03.
+    """
+    _check_pairs(z1, z2, temperature)
+    z = torch.cat([z1, z2])  # (2N, D)
+    n, total = len(z1), 0.0
+    for i in range(2 * n):
+        positive, denominator = (i + n) % (2 * n), 0.0
+        for k in range(2 * n):
+            if k != i:
+                cosine = z[i] @ z[k] / (z[i].norm() * z[k].norm())
+                denominator = denominator + torch.exp(cosine / temperature)
+        cosine = z[i] @ z[positive] / (z[i].norm() * z[positive].norm())
+        total = total - torch.log(torch.exp(cosine / temperature) / denominator)
+    return total / (2 * n)
+
+
+def chance_loss(n: int) -> float:
+    """NT-Xent of N pairs when all similarities are equal, as in total collapse: ln(2N - 1)."""
+    if n < 2:
+        raise ValueError(f"n must be at least 2 images; got {n}.")
+    return math.log(2 * n - 1)
+
+
+def loss_floor(n: int, temperature: float) -> float:
+    """Lowest mean NT-Xent of N pairs: positives at cosine 1, negatives at -1/(N - 1).
+
+    Reached by a regular simplex, when D >= N - 1. By Jensen's inequality nothing is lower.
+    Raises: ValueError if n < 2 or temperature <= 0.
+    """
+    if n < 2 or not temperature > 0:
+        raise ValueError(
+            f"n must be at least 2 and temperature above 0; got {n} and {temperature}."
+        )
+    return math.log1p((2 * n - 2) * math.exp(-(n / (n - 1)) / temperature))
+
+
+def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
+    """Share of the 2N views whose nearest other view, by cosine, is their positive.
+
+    Ties count as the share of the tied that is right, so a collapsed model scores 1/(2N - 1).
+    Raises: ValueError as ``nt_xent``.
+    """
+    _check_pairs(z1, z2, 1.0)
+    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
+    similarity = (z @ z.T).fill_diagonal_(-torch.inf)
+    n = len(z1)
+    positive = torch.arange(2 * n, device=z.device).roll(n)
+    best = similarity.max(dim=1, keepdim=True).values
+    tied = similarity >= best - 1e-6
+    return (tied.gather(1, positive[:, None])[:, 0] / tied.sum(dim=1)).mean()
+
+
+def alignment(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of the two views' unit embeddings, 0 (best) to 4.
+
+    Source: Wang and Isola 2020 (arXiv 2005.10242), with exponent 2. Explained in notebooks/03.
+    """
+    _check_pairs(z1, z2, 1.0)
+    difference = F.normalize(z1.float(), dim=1) - F.normalize(z2.float(), dim=1)
+    return difference.square().sum(dim=1).mean()
+
+
+def uniformity(z: torch.Tensor) -> torch.Tensor:
+    """Log of the mean Gaussian potential of all pairs; 0 when collapsed, lower is more even.
+
+    Source: Wang and Isola 2020 (arXiv 2005.10242), with t = 2. Explained in notebooks/03.
+    """
+    _check_matrix(z, "z", 2)
+    distances = torch.pdist(F.normalize(z.float(), dim=1))
+    return distances.square().mul(-2).exp().mean().log()
+
+
+def effective_rank(z: torch.Tensor) -> torch.Tensor:
+    """Exponential of the entropy of the normalised singular values of ``(N, D)``, not centred.
+
+    1 when all rows are parallel; at most min(N, D).
+    Source: RankMe (arXiv 2210.02885). Explained in notebooks/04.
+    """
+    _check_matrix(z, "z", 1)
+    values = torch.linalg.svdvals(z.float())
+    shares = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.exp(-torch.special.xlogy(shares, shares).sum())
+
+
+def info_nce(
+    queries: torch.Tensor, keys: torch.Tensor, queue: torch.Tensor, temperature: float = 0.2
+) -> torch.Tensor:
+    """Contrast each query with its key and with a queue of old keys, ``(K, D)``.
+
+    Source: He et al. 2020, Eq. 1 (MoCo).
+    """
+    _check_pairs(queries, keys, temperature)
+    _check_matrix(queue, "queue", 1)
+    queries, keys, queue = (F.normalize(x.float(), dim=1) for x in (queries, keys, queue))
+    positive = (queries * keys).sum(dim=1, keepdim=True)  # (N, 1)
+    logits = torch.cat([positive, queries @ queue.T], dim=1) / temperature  # (N, 1 + K)
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64,
+                                               device=logits.device))
+
+
+def sup_con(
+    z1: torch.Tensor, z2: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1
+) -> torch.Tensor:
+    """Supervised contrast: every view of the same class is a positive.
+
+    Args: labels: ``(N,)`` int64.
+    Source: Khosla et al. 2020, Eq. 2 (the sum outside the logarithm).
+    """
+    _check_pairs(z1, z2, temperature)
+    if labels.shape != (len(z1),):
+        raise ValueError(f"labels must be ({len(z1)},), one a pair; got {tuple(labels.shape)}.")
+    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    log_share = (logits - logits.logsumexp(dim=1, keepdim=True)).masked_fill(itself, 0)
+    twice = labels.repeat(2)
+    positive = (twice[:, None] == twice[None, :]) & ~itself
+    return -((log_share * positive).sum(dim=1) / positive.sum(dim=1)).mean()
+
+
+def negative_cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Minus the mean cosine of prediction and target; no gradient reaches the target.
+
+    Source: Chen and He 2021, Eq. 1 and Algorithm 1 (SimSiam).
+    """
+    _check_pairs(prediction, target, 1.0)
+    return -F.cosine_similarity(prediction.float(), target.detach().float(), dim=1).mean()
+
+
+def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, weight: float = 5e-3) -> torch.Tensor:
+    """Bring the cross-correlation of the two views' embeddings to the identity.
+
+    Source: Zbontar et al. 2021, Eq. 1.
+    """
+    _check_pairs(z1, z2, 1.0)
+    first, second = ((z - z.mean(0)) / (z.std(0, correction=0) + 1e-5)
+                     for z in (z1.float(), z2.float()))
+    correlation = first.T @ second / len(z1)  # (D, D)
+    diagonal = correlation.diagonal()
+    return (1 - diagonal).square().sum() + weight * (correlation.square().sum()
+                                                     - diagonal.square().sum())
+
+
+def vicreg(
+    z1: torch.Tensor, z2: torch.Tensor, invariance: float = 25.0, variance: float = 25.0,
+    covariance: float = 1.0,
+) -> torch.Tensor:
+    """Near views, a spread of at least 1 in each dimension, no correlation between dimensions.
+
+    Source: Bardes et al. 2022, Eqs. 1 to 6.
+    """
+    _check_pairs(z1, z2, 1.0)
+    z1, z2 = z1.float(), z2.float()
+    spread, redundancy = 0.0, 0.0
+    for z in (z1, z2):
+        centred = z - z.mean(0)
+        spread = spread + F.relu(1 - torch.sqrt(z.var(0) + 1e-4)).mean() / 2
+        matrix = centred.T @ centred / (len(z) - 1)
+        redundancy = redundancy + (matrix.square().sum()
+                                   - matrix.diagonal().square().sum()) / z.shape[1]
+    return invariance * F.mse_loss(z1, z2) + variance * spread + covariance * redundancy
+
+
+def _check_matrix(z: torch.Tensor, name: str, rows: int) -> None:
+    if not isinstance(z, torch.Tensor) or not z.is_floating_point():
+        raise TypeError(f"{name} must be a float tensor (N, D); got {type(z).__name__} "
+                        f"{getattr(z, 'dtype', '')}.")
+    if z.dim() != 2 or len(z) < rows or z.shape[1] < 1:
+        raise ValueError(f"{name} must be (N, D) with N >= {rows}; got {tuple(z.shape)}.")
+    if not torch.isfinite(z).all():
+        raise ValueError(f"{name} must be finite; got NaN or infinity. Lower the learning rate, "
+                         "and look for a division by zero in the model.")
+
+
+def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:
+    _check_matrix(z1, "z1", 1)
+    _check_matrix(z2, "z2", 1)
+    if z1.shape != z2.shape:
+        raise ValueError(f"z1 and z2 must have the same shape (N, D); got {tuple(z1.shape)} and "
+                         f"{tuple(z2.shape)}. Did one view skip the projection head?")
+    if len(z1) < 2:
+        raise ValueError("z1 and z2 must hold at least 2 images, or there is no negative; got 1.")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be above 0 and finite; got {temperature}. "
+                         "Chen et al. 2020 use 0.1 to 0.5.")

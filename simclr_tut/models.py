@@ -1,0 +1,213 @@
+"""Encoder, projection head, the SimCLR model, and weights on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+ENCODERS = ("tiny", "resnet18", "resnet50")
+
+
+class Normalize(nn.Module):
+    """Map pixels from [0, 1] to [-1, 1]; no statistics of a data set."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images * 2 - 1
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a short cut.
+
+    Source: He et al. 2016, Fig. 2. Explained in notebooks/02.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = torch.relu(self.norm1(self.conv1(x)))
+        out = self.norm2(self.conv2(out))
+        return torch.relu(out + self.shortcut(x))
+
+
+class ProjectionHead(nn.Module):
+    """Map representations h to embeddings z; linear, batch norm, ReLU, linear by default.
+
+    Args: layers: 0 for the identity, 1 for a linear map, 2 or 3 for an MLP.
+    Source: Chen et al. 2020, section 2.1, g(h) = W2 ReLU(W1 h). Explained in notebooks/02.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 128, out_dim: int = 128,
+                 layers: int = 2) -> None:
+        _check_head(in_dim, hidden_dim, out_dim, layers)
+        super().__init__()
+        widths = [in_dim] + [hidden_dim] * (layers - 1)
+        steps = []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            steps += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+        if layers:
+            steps.append(nn.Linear(widths[-1], out_dim))
+        self.layers = nn.Sequential(*steps)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.layers(h)  # (N, F) -> (N, D)
+
+
+class SimCLR(nn.Module):
+    """An encoder and a projection head.
+
+    Source: Chen et al. 2020, Fig. 2. Explained in notebooks/02.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the representation h, ``(N, F)``, of views ``(N, C, H, W)`` in [0, 1]."""
+        return self.encoder(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the embedding z, ``(N, D)``, of views ``(N, C, H, W)`` in [0, 1]."""
+        return self.head(self.encoder(x))
+
+
+def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) -> nn.Module:
+    """Build an encoder with random weights; ``.feature_dim`` is F.
+
+    Args:
+        name: "tiny" (0.3M parameters, made for two cores), "resnet18" or "resnet50".
+        in_channels: C of the pictures.
+        small_images: give the ResNets the CIFAR stem: 3 x 3, stride 1, no max-pool.
+    Raises: ValueError for an unknown name.
+    Source: Chen et al. 2020, section B.9, for the CIFAR stem. Explained in notebooks/02.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}.")
+    if name == "tiny":
+        body = nn.Sequential(
+            nn.Conv2d(in_channels, 32, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(32), nn.ReLU(),
+            ResidualBlock(32, 32), ResidualBlock(32, 64, 2), ResidualBlock(64, 128, 2),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        )
+        features = 128
+    else:
+        body = getattr(torchvision.models, name)(weights=None)
+        features = body.fc.in_features
+        body.fc = nn.Identity()
+        if small_images:
+            body.conv1 = nn.Conv2d(in_channels, 64, 3, stride=1, padding=1, bias=False)
+            body.maxpool = nn.Identity()
+        elif in_channels != 3:
+            body.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+    encoder = nn.Sequential(Normalize(), body)
+    encoder.feature_dim = features
+    return encoder
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of weights that training changes."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:
+    """Write the weights as safetensors, whole or not at all, with ``recipe`` as JSON inside.
+
+    Args: recipe: at least "encoder", "head_hidden", "head_dim" and "head_layers".
+    Raises: ValueError if one is missing; OSError if the file cannot be written.
+    """
+    missing = [k for k in ("encoder", "head_hidden", "head_dim", "head_layers") if k not in recipe]
+    if missing:
+        raise ValueError(f"recipe must name {', '.join(missing)}, to build the model again.")
+    path = Path(path)
+    half = path.with_suffix(f".{os.getpid()}.half")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        save_file(tensors, half, metadata={"recipe": json.dumps(recipe, sort_keys=True)})
+        os.replace(half, path)
+    except (OSError, SafetensorError) as error:
+        half.unlink(missing_ok=True)
+        raise OSError(f"the weights could not be written to {path} ({error}). Free some space or "
+                      "choose another folder; the model in memory is whole.") from error
+
+
+def load_recipe(path: str | Path) -> dict:
+    """Read the facts that ``save_weights`` put into the file.
+
+    Raises: FileNotFoundError, or ValueError for a file that is cut short or not of this course.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there are no weights at {path}. Run notebooks/04_training first, "
+                                "or use load_pretrained().")
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["recipe"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole weights file of this course ({error}). "
+                         "Copy it again, or train afresh.") from error
+
+
+def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
+    """Load weights into ``model``, or into a new model built from the facts in the file.
+
+    Raises: FileNotFoundError; ValueError for a broken file or another architecture.
+    """
+    recipe = load_recipe(path)
+    if model is None:
+        encoder = build_encoder(recipe["encoder"])
+        model = SimCLR(encoder, ProjectionHead(encoder.feature_dim, recipe["head_hidden"],
+                                               recipe["head_dim"], recipe["head_layers"]))
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    came = {name: tuple(value.shape) for name, value in tensors.items()}
+    if expected != came:
+        wrong = sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k))
+        raise ValueError(
+            f"{path} holds another architecture (encoder {recipe['encoder']!r}): "
+            f"{wrong[0]} is {came.get(wrong[0])} in the file and {expected.get(wrong[0])} in the "
+            "model. Call load_weights(path) without a model to build the right one."
+        )
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def load_pretrained(name: str = "cifar10-tiny") -> SimCLR:
+    """Load a checkpoint that ships with the package.
+
+    Raises: ValueError if there is none of that name.
+    """
+    assets = resources.files("simclr_tut") / "assets"
+    with resources.as_file(assets) as folder:
+        path = folder / f"{name}.safetensors"
+        if not path.is_file():
+            there = sorted(p.stem for p in folder.glob("*.safetensors"))
+            raise ValueError(f"pretrained name must be one of {there}; got {name!r}.")
+        return load_weights(path)
+
+
+def _check_head(in_dim: int, hidden_dim: int, out_dim: int, layers: int) -> None:
+    if min(in_dim, hidden_dim, out_dim) < 1 or not 0 <= layers <= 3:
+        raise ValueError("ProjectionHead needs dimensions of at least 1 and 0 to 3 layers; got "
+                         f"{in_dim}, {hidden_dim}, {out_dim} and {layers} layers.")

@@ -1,0 +1,241 @@
+"""Figures of the course: arrays in, Figure out; shown with alt text. Explained where they are used.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers; markers say the same again.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, YELLOW)
+MARKERS = "osD^vPX*<>"
+METHOD_COLORS = {"SimCLR": BLUE, "frozen SimCLR": BLUE, "supervised": RED, "fine-tuned": GREEN,
+                 "random encoder": ORANGE, "raw pixels": PINK, "colour histogram": SKY,
+                 "predictive": YELLOW, "generative": PINK, "contrastive": BLUE, "chance": BLACK}
+_DPI, _WIDTH = 110, 7.0
+
+
+def figure(rows: int = 1, columns: int = 1, height: float = 3.4, title: str = "",
+           width: float = _WIDTH) -> tuple[Figure, np.ndarray]:
+    """Return an empty figure in the course's style and its axes, ``(rows, columns)``."""
+    fig = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(fig)
+    axes = fig.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=9)
+    if title:
+        fig.suptitle(textwrap.fill(title, 78), fontsize=11)
+    return fig, axes
+
+
+def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, title: str = "",
+               row_labels: Sequence[str] | None = None) -> Figure:
+    """Draw pictures, ``(N, C, H, W)`` uint8 or float in [0, 1], in rows."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    cell = min(1.3, (_WIDTH - (0.9 if row_labels else 0)) / columns)
+    fig, axes = figure(rows, columns, rows * (cell + (0.22 if titles else 0.05)) + 0.5, title)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        pixels = np.moveaxis(np.asarray(image), 0, -1)
+        pixels = pixels if pixels.dtype == np.uint8 else pixels.astype(float).clip(0, 1)
+        ax.imshow(pixels.squeeze(), cmap="gray" if pixels.shape[-1] == 1 else None,
+                  interpolation="nearest")
+        if titles:
+            ax.set_title(titles[i], fontsize=8, pad=2)
+        if row_labels and i % columns == 0:
+            ax.set_ylabel(textwrap.fill(row_labels[i // columns], 14), fontsize=8, rotation=0,
+                          ha="right", va="center")
+    return fig
+
+
+def _draw_curves(ax: Axes, x, series: Mapping, lines: Mapping | None, intervals: bool = False,
+                 legend: bool = True) -> None:
+    for i, (name, y) in enumerate(series.items()):
+        color = METHOD_COLORS.get(name, COLORS[i % len(COLORS)])
+        mean, *band = y if intervals else (y,)
+        marker = MARKERS[i % len(MARKERS)] if len(mean) <= 40 else None
+        ax.plot(x, mean, color=color, marker=marker, markersize=4, linewidth=1.5, label=name)
+        if intervals:
+            ax.fill_between(x, *band, color=color, alpha=0.2, linewidth=0)
+    for i, (name, value) in enumerate((lines or {}).items()):
+        ax.axhline(value, color="0.35", linestyle=("--", ":", "-.")[i % 3], linewidth=1)
+        ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right",
+                    va="bottom", fontsize=8, color="0.25")
+    if legend and len(series) > 1:
+        ax.legend(fontsize=8, frameon=False)
+
+
+def curves(x, series: Mapping[str, Sequence[float]], title: str, xlabel: str, ylabel: str,
+           lines: Mapping[str, float] | None = None, logx: bool = False) -> Figure:
+    """Draw named curves over x, with named horizontal lines for chance, floor or baselines."""
+    fig, axes = figure(title=title)
+    ax = axes[0, 0]
+    _draw_curves(ax, x, series, lines)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **({"xscale": "log"} if logx else {}))
+    return fig
+
+
+def panels(parts: Sequence[dict], title: str = "") -> Figure:
+    """Draw small curve plots side by side; each part: x, series, title, xlabel, ylabel, lines."""
+    columns = min(len(parts), 2)
+    rows = -(-len(parts) // columns)
+    fig, axes = figure(rows, columns, 2.7 * rows + 0.3, title)
+    for ax, part in zip(axes.flat, parts, strict=False):
+        _draw_curves(ax, part["x"], part["series"], part.get("lines"))
+        ax.set(xlabel=part["xlabel"], ylabel=part["ylabel"])
+        ax.set_title(textwrap.fill(part["title"], 40), fontsize=10)
+    for ax in axes.flat[len(parts):]:
+        ax.set_visible(False)
+    return fig
+
+
+def lines_with_intervals(x, series: Mapping, title: str, xlabel: str, ylabel: str,
+                         logx: bool = True, lines: Mapping[str, float] | None = None) -> Figure:
+    """Draw curves with bands: ``{name: (mean, low, high)}``."""
+    fig, axes = figure(height=4.0, title=title)
+    ax = axes[0, 0]
+    _draw_curves(ax, x, series, lines, intervals=True)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **({"xscale": "log"} if logx else {}))
+    if logx:
+        ax.set_xticks(list(x), [f"{v:g}" for v in x])
+        ax.minorticks_off()
+    return fig
+
+
+def bars(names: Sequence[str], values: Sequence[float], errors=None, title: str = "",
+         xlabel: str = "", ylabel: str = "", baseline: Mapping[str, float] | None = None,
+         digits: int = 2) -> Figure:
+    """Draw one labelled bar a name; ``baseline`` draws named horizontal lines."""
+    fig, axes = figure(title=title)
+    ax = axes[0, 0]
+    colors = [METHOD_COLORS.get(n, BLUE) for n in names]
+    drawn = ax.bar([textwrap.fill(n, 14) for n in names], values, yerr=errors, color=colors,
+                   edgecolor="black", linewidth=0.6, capsize=3)
+    ax.bar_label(drawn, fmt=f"%.{digits}f", fontsize=9, padding=2)
+    _draw_curves(ax, [], {}, baseline)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.margins(y=0.15)
+    return fig
+
+
+def histogram(series: Mapping[str, Sequence[float]], title: str, xlabel: str,
+              lines: Mapping[str, float] | None = None, bins: int = 40) -> Figure:
+    """Draw how named values are distributed; ``lines`` draws named vertical lines."""
+    fig, axes = figure(title=title)
+    ax = axes[0, 0]
+    for i, (name, values) in enumerate(series.items()):
+        ax.hist(np.asarray(values), bins=bins, histtype="step", linewidth=1.6, density=True,
+                color=COLORS[i % len(COLORS)], linestyle=("-", "--", ":")[i % 3], label=name)
+    for name, value in (lines or {}).items():
+        ax.axvline(value, color="0.35", linestyle="--", linewidth=1)
+        ax.annotate(name, (value, 0.98), xycoords=("data", "axes fraction"), fontsize=8, va="top")
+    ax.legend(fontsize=8, frameon=False)
+    ax.set(xlabel=xlabel, ylabel="density")
+    return fig
+
+
+def heat_map(matrix, rows: Sequence[str], columns: Sequence[str], title: str, xlabel: str = "",
+             ylabel: str = "", digits: int = 0) -> Figure:
+    """Draw a matrix with its values written in the cells."""
+    matrix = np.asarray(matrix, dtype=float)
+    fig, axes = figure(height=min(6.5, 1.4 + 0.5 * len(rows)), title=title)
+    ax = axes[0, 0]
+    shown = ax.imshow(matrix, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
+    for (i, j), value in np.ndenumerate(matrix):
+        ax.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
+                color="black" if value > middle else "white")
+    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    fig.colorbar(shown, ax=ax)
+    return fig
+
+
+def points_map(xy, labels, classes: Sequence[str], title: str, panels_titles=None) -> Figure:
+    """Draw maps of points, one ``(N, 2)`` array or a list of them, coloured by class."""
+    maps = list(xy) if isinstance(xy, (list, tuple)) else [xy]
+    labels = np.asarray(labels)
+    columns = min(len(maps), 2)
+    rows = -(-len(maps) // columns)
+    fig, axes = figure(rows, columns, (3.3 if columns > 1 else 5) * rows + 0.9, title)
+    for index, (ax, points) in enumerate(zip(axes.flat, maps, strict=False)):
+        for k, name in enumerate(classes):
+            chosen = np.asarray(points)[labels == k]
+            ax.scatter(chosen[:, 0], chosen[:, 1], s=9, color=COLORS[k % 8], alpha=0.7,
+                       marker=MARKERS[k % 10], linewidths=0, label=name if index == 0 else None)
+        ax.set(xticks=[], yticks=[], xlabel="map axis 1", ylabel="map axis 2")
+        if panels_titles:
+            ax.set_title(panels_titles[index], fontsize=9)
+    fig.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False, markerscale=2)
+    return fig
+
+
+def circle_arrows(points, arrows, names: Sequence[str], title: str,
+                  panel_titles: Sequence[str] | None = None) -> Figure:
+    """Draw points on the unit circle with arrows; a list of ``(N, 2)`` arrays draws panels."""
+    many = panel_titles is not None
+    parts = list(zip(points, arrows, strict=True)) if many else [(points, arrows)]
+    fig, axes = figure(1, len(parts), 2.9 if many else 4.5, title)
+    around = np.linspace(0, 2 * np.pi, 200)
+    for index, (ax, (place, arrow)) in enumerate(zip(axes.flat, parts, strict=True)):
+        place, arrow = np.asarray(place), np.asarray(arrow)
+        ax.plot(np.cos(around), np.sin(around), color="0.8", linewidth=1)
+        for i, (p, a) in enumerate(zip(place, arrow, strict=True)):
+            ax.scatter(*p, color=COLORS[i % 8], marker=MARKERS[i % 10], s=36, zorder=3,
+                       label=names[i] if index == 0 else None)
+            ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": COLORS[i % 8]})
+        ax.set(aspect="equal", xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), xlabel="dimension 1",
+               ylabel="dimension 2")
+        if panel_titles:
+            ax.set_title(panel_titles[index], fontsize=9)
+    fig.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return fig
+
+
+def _bundle(fig: Figure, alt: str) -> tuple[dict, dict]:
+    if len(alt) < 40:
+        raise ValueError(f"alt must tell in at least 40 characters what is drawn; got {alt!r}.")
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=_DPI)
+    data = {"image/png": base64.b64encode(file.getvalue()).decode()}
+    return data, {"image/png": {"alt": alt}}
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Show a figure as PNG with its alt text in the output's metadata."""
+    from IPython.display import display
+
+    data, metadata = _bundle(fig, alt)
+    display(data, metadata=metadata, raw=True)
+
+
+class LiveFigure:
+    """One place in a notebook whose picture is replaced while something runs."""
+
+    def __init__(self, alt: str) -> None:
+        self.alt, self._handle = alt, None
+
+    def update(self, fig: Figure) -> None:
+        """Show ``fig`` in place of the figure before it."""
+        from IPython.display import display
+
+        data, metadata = _bundle(fig, self.alt)
+        if self._handle is None:
+            self._handle = display(data, metadata=metadata, raw=True, display_id=True)
+        else:
+            self._handle.update(data, metadata=metadata, raw=True)

@@ -1,0 +1,380 @@
+"""The training loop: views, loss, gradient step, schedule, checkpoints.
+
+A run's randomness depends on its seed and the step alone, so a run that was stopped and resumed
+gives the weights of the run that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from simclr_tut.config import Recipe, has_fast_bf16, pick_device
+from simclr_tut.losses import nt_xent
+
+Inputs = tuple[torch.Tensor, ...]
+Objective = Callable[[nn.Module, Inputs], torch.Tensor]
+
+
+@dataclass
+class History:
+    """What happened in a run.
+
+    Attributes:
+        loss, lr: one value a step.
+        epochs: what ``on_epoch`` returned, each with its ``step`` and training ``seconds``.
+        steps: the steps planned.  seconds: spent training, without the looks in between.
+        interrupted: whether the run was stopped before its last step.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
+    epochs: list[dict] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+
+def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
+    """Share of the full learning rate at ``step``: a linear rise, then half a cosine down to 0.
+
+    Args:
+        step: 0 … steps - 1.  steps: the whole run.  warmup: share of the steps that rise.
+    Raises: ValueError if steps < 1 or warmup is outside [0, 1).
+    Source: Chen et al. 2020, section 2.2 (warm-up, then cosine decay without restarts).
+    Explained in notebooks/04.
+    """
+    _check_schedule(steps, warmup)
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def simclr_objective(model: nn.Module, views: Inputs, temperature: float) -> torch.Tensor:
+    """NT-Xent of two views, encoded in one batch of 2N.
+
+    Source: Chen et al. 2020, Algorithm 1. Explained in notebooks/04.
+    """
+    z1, z2 = model(torch.cat(views)).chunk(2)  # (2N, C, H, W) -> twice (N, D)
+    return nt_xent(z1, z2, temperature)
+
+
+def train_step(
+    model: nn.Module, views: Inputs, optimizer: torch.optim.Optimizer, objective: Objective
+) -> torch.Tensor:
+    """One step of gradient descent; returns the loss before the step, detached.
+
+    Args:
+        views: what the views function made of one batch: for SimCLR two ``(N, C, H, W)`` tensors.
+        objective: (model, views) -> scalar loss.
+    Explained in notebooks/04.
+    """
+    optimizer.zero_grad()
+    loss = objective(model, views)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def pretrain(
+    model: nn.Module,
+    images: torch.Tensor,
+    views: Callable[..., Inputs],
+    recipe: Recipe,
+    on_epoch: Callable[[int, History], dict | None] | None = None,
+    folder: str | Path | None = None,
+) -> History:
+    """Train ``model`` without labels for the recipe's budget.
+
+    Args:
+        model: a SimCLR, trained with NT-Xent, or any module with ``.loss(*views) -> scalar``.
+        images: ``(N, ...)`` uint8, in memory or memory-mapped.
+        views: makes views of a batch: ``views(images, size=...) -> (view1, view2)``.
+        on_epoch: called after every ``recipe.eval_every`` epochs with (epoch, history); the dict
+            it returns joins ``history.epochs``. Its seconds are not training seconds.
+        folder: where the checkpoint lives; a run found there is resumed. None: no checkpoint.
+    Returns: the history, also after an interrupt (``history.interrupted``).
+    Raises: ValueError for too few images or a checkpoint of another run; FloatingPointError
+        when the loss is no longer a number.
+    Explained in notebooks/04.
+    """
+    if hasattr(model, "loss"):
+        def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+            return module.loss(*inputs)
+    else:
+        def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+            return simclr_objective(module, inputs, recipe.temperature)
+
+    images = _near(images)
+
+    def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
+        return views(images[chosen]) if size is None else views(images[chosen], size=size)
+
+    return _run(model, len(images), make_inputs, objective, recipe, on_epoch, folder)
+
+
+def train_supervised(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    augment: Callable[[torch.Tensor], torch.Tensor],
+    recipe: Recipe,
+    on_epoch: Callable[[int, History], dict | None] | None = None,
+) -> History:
+    """Train ``model``, which returns ``(N, K)`` logits, on labels with the same machinery.
+
+    Args:
+        images: ``(N, C, H, W)`` uint8.  labels: ``(N,)`` int64, 0 … K - 1.
+        augment: one view of a batch, ``(N, C, H, W)`` float.
+    Raises: ValueError if a label is negative or the lengths differ.
+    Explained in notebooks/05.
+    """
+    if len(images) != len(labels) or int(labels.min()) < 0:
+        raise ValueError(
+            f"each image needs a label from 0 up; got {len(images)} images, {len(labels)} labels, "
+            f"the lowest {int(labels.min())}. Leave unlabelled pictures out."
+        )
+
+    def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+        return F.cross_entropy(module(inputs[0]).float(), inputs[1])
+
+    images, labels = _near(images), _near(labels)
+
+    def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
+        return augment(images[chosen]), labels[chosen]
+
+    return _run(model, len(images), make_inputs, objective, recipe, on_epoch, None)
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; biases and batch norm are not decayed.
+
+    Source: Chen et al. 2020 leave the same parameters out of weight decay (with LARS).
+    """
+    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay},
+              {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD([g for g in groups if g["params"]], lr=recipe.lr,
+                           momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def _run(
+    model: nn.Module,
+    n: int,
+    make_inputs: Callable[[torch.Tensor, int | None], Inputs],
+    objective: Objective,
+    recipe: Recipe,
+    on_epoch: Callable[[int, History], dict | None] | None,
+    folder: str | Path | None,
+) -> History:
+    """The loop behind ``pretrain`` and ``train_supervised``."""
+    if n < 2:
+        raise ValueError(f"training needs at least 2 images; got {n}.")
+    device = pick_device()
+    model.to(device).train()
+    if device.type != "mps":
+        model.to(memory_format=torch.channels_last)
+    autocast = (torch.autocast(device.type, torch.bfloat16)
+                if recipe.bf16 and has_fast_bf16(device) else nullcontext())
+
+    def in_precision(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+        with autocast:
+            return objective(module, inputs)
+
+    batch = min(recipe.batch_size, n)
+    per_epoch = max(1, n // batch)
+    optimizer = build_optimizer(model, recipe)
+    history = History()
+    checkpoint = _Checkpoint(Path(folder), model, optimizer, recipe, n) if folder else None
+    with torch.random.fork_rng():
+        if checkpoint and checkpoint.path.exists():
+            checkpoint.load(history)
+        else:
+            history.steps = _plan_steps(model, optimizer, make_inputs, in_precision, recipe,
+                                        n, batch, per_epoch)
+        first_full = round(recipe.small_share * history.steps) if recipe.small_size else 0
+        saved = time.perf_counter()
+        with _stop_between_steps() as stop:
+            for step in range(len(history.loss), history.steps):
+                started = time.perf_counter()
+                torch.manual_seed(recipe.seed * 1_000_003 + step)
+                chosen = _batch_indices(n, batch, step, per_epoch, recipe.seed)
+                share = warmup_cosine(step, history.steps, recipe.warmup)
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.lr * share
+                size = recipe.small_size if step < first_full else None
+                loss = float(train_step(model, make_inputs(chosen, size), optimizer, in_precision))
+                history.loss.append(loss)
+                history.lr.append(recipe.lr * share)
+                history.seconds += time.perf_counter() - started
+                if not math.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the loss became {loss} at step {step + 1}. Lower the learning rate "
+                        f"(now {recipe.lr}) or raise the temperature (now {recipe.temperature})."
+                    )
+                epoch, rest = divmod(step + 1, per_epoch)
+                last = step + 1 == history.steps
+                if on_epoch and (last or (rest == 0 and epoch % recipe.eval_every == 0)):
+                    facts = on_epoch(epoch, history) or {}
+                    history.epochs.append({**facts, "epoch": (step + 1) / per_epoch,
+                                           "step": step + 1, "seconds": history.seconds})
+                    model.train()
+                history.interrupted = stop.is_set() and not last
+                if checkpoint and (last or stop.is_set() or time.perf_counter() - saved > 30):
+                    checkpoint.save(history)
+                    saved = time.perf_counter()
+                if stop.is_set():
+                    break
+    model.eval()
+    return history
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[threading.Event]:
+    """Turn the first interrupt into a stop after the running step; a second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _plan_steps(
+    model: nn.Module, optimizer: torch.optim.Optimizer,
+    make_inputs: Callable[[torch.Tensor, int | None], Inputs], objective: Objective,
+    recipe: Recipe, n: int, batch: int, per_epoch: int,
+) -> int:
+    """Turn the budget into steps; seconds by timing a few steps and undoing them."""
+    if recipe.steps:
+        return recipe.steps
+    if recipe.epochs:
+        return max(1, round(recipe.epochs * per_epoch))
+    if not recipe.seconds:
+        raise ValueError("the recipe has no budget: set seconds, epochs or steps.")
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    sizes = [(None, 1.0)] if not recipe.small_size else [
+        (recipe.small_size, recipe.small_share), (None, 1 - recipe.small_share)]
+    per_step = 0.0
+    for size, share in sizes:
+        times = []
+        for trial in range(12):
+            started = time.perf_counter()
+            chosen = _batch_indices(n, batch, trial, per_epoch, recipe.seed)
+            loss = train_step(model, make_inputs(chosen, size), optimizer, objective)
+            float(loss)
+            times.append(time.perf_counter() - started)
+        per_step += share * sorted(times[3:])[4]
+    model.load_state_dict(state)
+    optimizer.state.clear()
+    return max(2, round(recipe.seconds / per_step))
+
+
+_ORDERS: dict[tuple[int, int, int], torch.Tensor] = {}
+
+
+def _batch_indices(n: int, batch: int, step: int, per_epoch: int, seed: int) -> torch.Tensor:
+    """Indices of the batch of ``step``: each epoch is a permutation drawn from (seed, epoch)."""
+    epoch, position = divmod(step, per_epoch)
+    key = (n, seed, epoch)
+    if key not in _ORDERS:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000_000 + epoch)
+        _ORDERS.clear()
+        _ORDERS[key] = torch.randperm(n, generator=generator)
+    return _ORDERS[key][position * batch : (position + 1) * batch]
+
+
+class _Checkpoint:
+    """A resumable run: weights and momentum as safetensors, the history as JSON in its header."""
+
+    def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+                 recipe: Recipe, n: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "run.safetensors"
+        self.model, self.optimizer = model, optimizer
+        self.facts = json.loads(json.dumps({**asdict(recipe), "images": n}))
+
+    def save(self, history: History) -> None:
+        tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
+        for i, parameter in enumerate(self._parameters()):
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{i}"] = momentum.contiguous()
+        header = {"recipe": json.dumps(self.facts), "history": json.dumps(asdict(history))}
+        half = self.path.with_suffix(f".{os.getpid()}.half")
+        try:
+            save_file(tensors, half, metadata=header)
+            os.replace(half, self.path)
+        except (OSError, SafetensorError) as error:
+            half.unlink(missing_ok=True)
+            raise OSError(
+                f"the checkpoint {self.path} could not be written ({error}); the one before it is "
+                "whole. Free some space or choose another folder, then call pretrain again."
+            ) from error
+
+    def load(self, history: History) -> None:
+        try:
+            with safe_open(self.path, "pt") as file:
+                header = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            then = json.loads(header["recipe"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{self.path} is no whole checkpoint of this course ({error}). Delete it to start "
+                "afresh."
+            ) from error
+        changed = [f"{k}: {then.get(k)!r} then, {v!r} now" for k, v in self.facts.items()
+                   if then.get(k) != v and k not in ("draws", "eval_every", "tsne_images")]
+        if changed:
+            raise ValueError(
+                f"{self.path} belongs to a run with another recipe ({'; '.join(changed)}). "
+                "Give another folder, or delete it to start afresh."
+            )
+        for name, value in json.loads(header["history"]).items():
+            setattr(history, name, value)
+        history.interrupted = False
+        weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        self.model.load_state_dict(weights)
+        for i, parameter in enumerate(self._parameters()):
+            if f"momentum.{i}" in tensors:
+                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{i}"])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def _near(tensor: torch.Tensor) -> torch.Tensor:
+    """Put a data set on the accelerator as uint8, so that the loop copies nothing."""
+    return tensor.to(pick_device())
+
+
+def _check_schedule(steps: int, warmup: float) -> None:
+    if steps < 1 or not 0 <= warmup < 1:
+        raise ValueError(f"steps must be at least 1 and warmup in [0, 1); got {steps}, {warmup}.")

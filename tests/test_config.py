@@ -1,0 +1,47 @@
+"""Scales, recipes and places."""
+
+import pytest
+
+from simclr_tut import config
+
+
+def test_every_recipe_exists_at_every_scale(monkeypatch):
+    for scale in config.SCALES:
+        monkeypatch.setenv("SIMCLR_TUT_SCALE", scale)
+        assert config.scale() == scale
+        for name in config._RECIPES:
+            assert config.recipe(name).name == name
+    assert config.recipe("pretrain").epochs == 200
+
+
+def test_unknown_names_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="recipe must be one of families"):
+        config.recipe("pretran")
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "tiny")
+    with pytest.raises(ValueError, match="smoke, laptop, gpu, long; got 'tiny'"):
+        config.scale()
+
+
+def test_a_recipe_takes_one_budget_above_zero():
+    with pytest.raises(ValueError, match="one budget"):
+        config.Recipe(seconds=1, steps=2)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        config.Recipe(temperature=0)
+
+
+def test_runs_live_apart_by_scale_and_an_unwritable_home_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIMCLR_TUT_HOME", str(tmp_path))
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "smoke")
+    smoke = config.home()
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
+    assert smoke != config.home() and smoke.is_dir()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("SIMCLR_TUT_HOME", str(blocked))
+    with pytest.raises(OSError, match="SIMCLR_TUT_HOME"):
+        config.home()
+
+
+def test_the_scale_line_names_scale_machine_data_and_minutes():
+    line = config.scale_line(config.recipe("pretrain"), 6)
+    assert line.startswith("scale: smoke · ") and line.endswith("CIFAR-10 · about 6 min")

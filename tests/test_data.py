@@ -1,0 +1,137 @@
+"""Loading: formats, fallbacks, splits and what goes wrong."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from simclr_tut import data
+
+
+@pytest.fixture
+def places(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def picture(value):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def make_zip(path, values=(10, 200)):
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "test"):
+            for label, class_name in enumerate(("airplane", "bird")):
+                for value in values:
+                    archive.writestr(f"{split}/{class_name}/{value}.png", picture(value + label))
+
+
+def test_a_zip_of_pictures_is_read_once_and_then_from_the_cache(places):
+    make_zip(places / "cifar10-jpeg.zip")
+    first = data.load_dataset("cifar10")
+    assert first.name == "cifar10" and first.classes == ("airplane", "bird")
+    assert first.images[:, 0, 0, 0].tolist() == [10, 200, 11, 201]
+    assert first.labels.tolist() == [0, 0, 1, 1]
+    cached = list((places.parent / "cache").iterdir())
+    assert len(cached) == 1
+    again = data.load_dataset("cifar10")
+    assert torch.equal(first.images, again.images) and again.classes == first.classes
+    cached[0].write_bytes(cached[0].read_bytes()[:50])  # a cache cut short is made again
+    assert torch.equal(data.load_dataset("cifar10").images, first.images)
+
+
+def test_a_folder_of_pictures_is_cut_square(places):
+    (places / "mine" / "cat").mkdir(parents=True)
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, 20:60] = 255  # the middle square is white
+    Image.fromarray(pixels).save(places / "mine" / "cat" / "a.png")
+    Image.new("L", (10, 10), 7).save(places / "mine" / "cat" / "b.jpg")
+    (places / "mine" / "cat" / "broken.jpg").write_bytes(b"no picture")
+    loaded = data.load_dataset(places / "mine")
+    assert loaded.images.shape == (2, 3, 32, 32) and loaded.classes == ("cat",)
+    assert loaded.images[0].min() == 255
+
+
+def test_without_cifar10_shapes_stand_in_and_say_so(places):
+    loaded = data.load_dataset("cifar10", n=50)
+    assert loaded.name == "shapes" and len(loaded) == 50 and "hue" in loaded.factors
+
+
+def test_torchvision_files_are_found_by_their_own_loader(places, monkeypatch):
+    from torchvision import datasets
+
+    class Fake:
+        def __init__(self, root, train, download):
+            assert root == str(places) and download is False
+            self.data = np.full((4, 32, 32, 3), 9, np.uint8)
+            self.targets, self.classes = [0, 1, 0, 1], ["a", "b"]
+
+    monkeypatch.setattr(datasets, "CIFAR10", Fake)
+    loaded = data.load_dataset("cifar10", "test", n=2)
+    assert loaded.images.shape == (2, 3, 32, 32) and loaded.name == "cifar10"
+
+
+@pytest.mark.parametrize(("name", "error", "message"), [
+    ("cifar11", FileNotFoundError, "must be one of shapes, cifar10"),
+    ("stl10", FileNotFoundError, "SIMCLR_TUT_DATA"),
+])
+def test_unknown_and_absent_data(places, name, error, message):
+    with pytest.raises(error, match=message):
+        data.load_dataset(name)
+
+
+def test_a_broken_zip_an_empty_folder_and_a_wrong_path_are_named(places, monkeypatch):
+    (places / "cifar10.zip").write_bytes(b"PK half a file")
+    with pytest.raises(OSError, match="not a whole zip"):
+        data.load_dataset("cifar10")
+    (places / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no picture that can be read"):
+        data.load_dataset(places / "empty")
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(places / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        data.load_dataset("cifar10")
+    with pytest.raises(ValueError, match='"train" or "test"'):
+        data.load_dataset("shapes", "val")
+
+
+def toy(n=40):
+    return data.ImageData(torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1),
+                          torch.arange(n) % 4, ("a", "b", "c", "d"))
+
+
+def test_splits_share_no_picture_and_lose_none():
+    rest, validation = data.split_labels(toy(), 10, seed=3)
+    together = torch.cat([rest.images, validation.images]).flatten().tolist()
+    assert len(validation) == 10 and sorted(together) == list(range(40))
+    assert not torch.equal(validation.images, data.split_labels(toy(), 10, seed=4)[1].images)
+    with pytest.raises(ValueError, match="n_validation"):
+        data.split_labels(toy(), 40)
+
+
+def test_subsets_are_balanced_and_refuse_too_many():
+    drawn = data.subset_per_class(toy(), 3, seed=1)
+    assert torch.bincount(drawn.labels).tolist() == [3] * 4
+    assert (drawn.images.flatten() % 4 == drawn.labels).all()
+    with pytest.raises(ValueError, match="class 'a' has"):
+        data.subset_per_class(toy(), 11)
+
+
+def test_batches_cover_each_picture_once():
+    whole = torch.cat(list(data.batches(10, 3, drop_last=False)))
+    assert sorted(whole.tolist()) == list(range(10))
+    assert [len(b) for b in data.batches(10, 3)] == [3, 3, 3]
+    assert [len(b) for b in data.batches(2, 3)] == [2]
+
+
+def test_labels_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="below 1"):
+        data.ImageData(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.tensor([1]), ("a",))
+    with pytest.raises(ValueError, match="uint8"):
+        data.ImageData(torch.zeros(1, 3, 2, 2), torch.tensor([0]), ("a",))

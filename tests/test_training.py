@@ -1,0 +1,194 @@
+"""The loop: what a step does, schedules, exact resume, interrupts, errors."""
+
+import _thread
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from simclr_tut import config, models, training
+from simclr_tut.views import Views
+
+RECIPE = config.Recipe(steps=6, batch_size=8, small_size=16, eval_every=1)
+VIEWS = Views(32)
+
+
+def pictures(n=16):
+    return torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(0))
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    return models.SimCLR(models.build_encoder("tiny"), models.ProjectionHead(128, 32, 16))
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(),
+                                                 strict=True))
+
+
+def test_train_step_is_one_step_of_plain_gradient_descent():
+    line = nn.Linear(3, 1, bias=False).double()
+    before = line.weight.detach().clone()
+    x = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    optimizer = torch.optim.SGD(line.parameters(), lr=0.1)
+    loss = training.train_step(line, (x,), optimizer, lambda m, inputs: m(inputs[0]).square().sum())
+    output = (before @ x.T).item()
+    assert loss.item() == pytest.approx(output**2)
+    torch.testing.assert_close(line.weight.detach(), before - 0.1 * 2 * output * x)
+
+
+def test_train_step_forgets_the_gradient_of_the_step_before():
+    line = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(line.parameters(), lr=0.0)
+    for _ in range(3):
+        training.train_step(line, (torch.ones(1, 1),), optimizer, lambda m, i: m(i[0]).sum())
+    assert line.weight.grad.item() == 1.0
+
+
+def test_schedule_agrees_with_torch_after_the_warm_up():
+    steps, rising = 100, 10
+    values = [training.warmup_cosine(s, steps, 0.1) for s in range(steps)]
+    assert values[:rising] == pytest.approx([(i + 1) / rising for i in range(rising)])
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps - rising)
+    for value in values[rising:]:
+        assert value == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
+        optimizer.step()
+        cosine.step()
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(0, 0.1), (10, 1.0), (10, -0.1)])
+def test_schedule_refuses_impossible_lengths(steps, warmup):
+    with pytest.raises(ValueError, match="steps must be"):
+        training.warmup_cosine(0, steps, warmup)
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_came_before():
+    first = model()
+    training.pretrain(first, pictures(), VIEWS, RECIPE)
+    torch.rand(1000)
+    second = model()
+    training.pretrain(second, pictures(), VIEWS, RECIPE)
+    assert same(first, second)
+    third = model()
+    training.pretrain(third, pictures(), VIEWS, replace(RECIPE, seed=5))
+    assert not same(first, third)
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    trained = models.SimCLR(models.build_encoder("tiny"), models.ProjectionHead(128))
+    torch.manual_seed(3)
+    training.pretrain(trained, pictures(), VIEWS, RECIPE)
+    torch.testing.assert_close(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_stopped_and_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, stop_after):
+    few = pictures(8)  # one batch an epoch, so on_epoch comes at every step
+    whole = model()
+    unbroken = training.pretrain(whole, few, VIEWS, RECIPE)
+
+    def stop(epoch, history):
+        if len(history.loss) == stop_after:
+            _thread.interrupt_main()
+
+    part = training.pretrain(model(), few, VIEWS, RECIPE, stop, tmp_path)
+    assert part.interrupted and len(part.loss) == stop_after
+    resumed = model(seed=99)
+    history = training.pretrain(resumed, few, VIEWS, RECIPE, folder=tmp_path)
+    assert not history.interrupted
+    assert history.loss == unbroken.loss
+    assert same(whole, resumed)
+
+
+def test_a_checkpoint_of_another_recipe_or_a_torn_one_is_refused(tmp_path):
+    training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
+    with pytest.raises(ValueError, match="temperature: 0.2 then, 0.5 now"):
+        training.pretrain(model(), pictures(), VIEWS, replace(RECIPE, temperature=0.5),
+                          folder=tmp_path)
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
+
+
+def test_a_failed_write_keeps_the_checkpoint_before_it(tmp_path, monkeypatch):
+    training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
+    good = (tmp_path / "run.safetensors").read_bytes()
+
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(training._Checkpoint, "load", lambda self, history: setattr(
+        history, "steps", 2))
+    with pytest.raises(OSError, match="the one before it is whole"):
+        training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
+    assert (tmp_path / "run.safetensors").read_bytes() == good
+    assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_budget_in_seconds_becomes_steps_and_leaves_the_start_untouched():
+    trained, reference = model(), model()
+    history = training.pretrain(trained, pictures(), VIEWS,
+                                replace(RECIPE, steps=None, seconds=0.5))
+    training.pretrain(reference, pictures(), VIEWS, replace(RECIPE, steps=history.steps))
+    assert history.steps == len(history.loss) >= 2
+    assert same(trained, reference)
+
+
+def test_a_model_with_its_own_loss_is_trained_with_it():
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.value = nn.Parameter(torch.zeros(()))
+
+        def loss(self, images):
+            return (images.mean() - self.value).square()
+
+    method = Mean()
+    training.pretrain(method, pictures(), lambda images, size=None: (images.float() / 255,),
+                      replace(RECIPE, steps=60, lr=0.1, momentum=0.0, small_size=None))
+    assert method.value.item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_training_lowers_the_loss_on_pictures_that_can_be_told_apart():
+    recipe = replace(RECIPE, steps=40, batch_size=16, small_size=None, lr=0.1)
+    history = training.pretrain(model(), pictures(), VIEWS, recipe)
+    assert sum(history.loss[-5:]) < sum(history.loss[:5])
+    assert history.lr == pytest.approx([0.1 * training.warmup_cosine(s, 40, 0.05)
+                                        for s in range(40)])
+
+
+def test_supervised_training_separates_two_colours():
+    images = torch.zeros(32, 3, 32, 32, dtype=torch.uint8)
+    images[16:] = 255
+    labels = torch.arange(32) // 16
+    network = nn.Sequential(models.build_encoder("tiny"), nn.Linear(128, 2))
+    training.train_supervised(network, images, labels, lambda x: x.float() / 255,
+                              replace(RECIPE, steps=20, batch_size=16, lr=0.05))
+    with torch.no_grad():
+        assert (network(images.float() / 255).argmax(1) == labels).float().mean() == 1
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(ValueError, match="at least 2 images"):
+        training.pretrain(model(), pictures(1), VIEWS, RECIPE)
+    with pytest.raises(ValueError, match="no budget"):
+        training.pretrain(model(), pictures(), VIEWS, replace(RECIPE, steps=None))
+    with pytest.raises(ValueError, match="each image needs a label"):
+        training.train_supervised(model(), pictures(), torch.zeros(3).long(), None, RECIPE)
+
+    class Broken(nn.Linear):
+        def loss(self, images):
+            return self.weight.sum() * math.nan
+
+    with pytest.raises(FloatingPointError, match="Lower the learning rate"):
+        training.pretrain(Broken(1, 1), pictures(), lambda x, size=None: (x,), RECIPE)
