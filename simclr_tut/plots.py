@@ -186,8 +186,12 @@ def points_map(xy, labels, classes: Sequence[str], title: str, panels_titles=Non
 
 
 def circle_arrows(points, arrows, names: Sequence[str], title: str,
-                  panel_titles: Sequence[str] | None = None) -> Figure:
-    """Draw points on the unit circle with arrows; a list of ``(N, 2)`` arrays draws panels."""
+                  panel_titles: Sequence[str] | None = None,
+                  groups: Sequence[int] | None = None) -> Figure:
+    """Draw points on the unit circle with arrows; a list of ``(N, 2)`` arrays draws panels.
+
+    ``groups``, one number a point, gives points that belong together one colour and marker.
+    """
     many = panel_titles is not None
     parts = list(zip(points, arrows, strict=True)) if many else [(points, arrows)]
     fig, axes = figure(1, len(parts), 2.9 if many else 4.5, title)
@@ -196,9 +200,11 @@ def circle_arrows(points, arrows, names: Sequence[str], title: str,
         place, arrow = np.asarray(place), np.asarray(arrow)
         ax.plot(np.cos(around), np.sin(around), color="0.8", linewidth=1)
         for i, (p, a) in enumerate(zip(place, arrow, strict=True)):
-            ax.scatter(*p, color=COLORS[i % 8], marker=MARKERS[i % 10], s=36, zorder=3,
+            g = groups[i] if groups is not None else i
+            ax.scatter(*p, color=COLORS[g % 8], marker=MARKERS[g % 10], s=36, zorder=3,
                        label=names[i] if index == 0 else None)
-            ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": COLORS[i % 8]})
+            if np.abs(a).max() > 0.01:
+                ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": COLORS[g % 8]})
         ax.set(aspect="equal", xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), xlabel="dimension 1",
                ylabel="dimension 2")
         if panel_titles:

@@ -158,3 +158,12 @@ def test_building_refuses_machine_paths():
 
     cell = v4.new_code_cell("x", outputs=[v4.new_output("stream", text="read /home/someone/a.zip")])
     assert build_notebooks.machine_paths(v4.new_notebook(cells=[cell])) == ["cell 0: /home/someone"]
+
+
+def test_readme_names_every_notebook_and_its_links_hold():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)\)", text):
+        assert (ROOT / target).exists(), f"README.md links to {target}"
+    for path in NOTEBOOKS:
+        assert f"(notebooks/{path.name})" in text, f"README.md leaves out {path.name}"
+    assert len(text.splitlines()) <= 200
