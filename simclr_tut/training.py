@@ -284,13 +284,13 @@ def _plan_steps(
     per_step = 0.0
     for size, share in sizes:
         times = []
-        for trial in range(12):
+        for trial in range(24):
             started = time.perf_counter()
             chosen = _batch_indices(n, batch, trial, per_epoch, recipe.seed)
             loss = train_step(model, make_inputs(chosen, size), optimizer, objective)
             float(loss)
             times.append(time.perf_counter() - started)
-        per_step += share * sorted(times[3:])[4]
+        per_step += share * sorted(times[10:])[5]  # the first ones warm caches up
     model.load_state_dict(state)
     optimizer.state.clear()
     return max(2, round(recipe.seconds / per_step))

@@ -30,7 +30,11 @@ def resized_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.
     images = _check_crop(images, boxes, size)
     rows = resampling_matrix(boxes[:, 0], boxes[:, 2], images.shape[2], size)
     columns = resampling_matrix(boxes[:, 1], boxes[:, 3], images.shape[3], size)
-    return rows[:, None] @ images @ columns[:, None].mT
+    n, channels, height, width = images.shape
+    across = torch.bmm(images.reshape(n, channels * height, width), columns.mT)
+    across = across.view(n, channels, height, size).transpose(2, 3)
+    down = torch.bmm(across.reshape(n, channels * size, height), rows.mT)
+    return down.view(n, channels, size, size).transpose(2, 3)
 
 
 def resampling_matrix(start: torch.Tensor, length: torch.Tensor, full: int,

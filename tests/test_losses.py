@@ -1,0 +1,160 @@
+"""Losses against a float64 double loop, cross-entropy, autograd, a library, and known values."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from simclr_tut import losses
+
+
+def pairs(n=8, d=5, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(n, d, generator=generator, dtype=dtype) * 3 for _ in range(2))
+
+
+def double_loop(z1, z2, temperature):
+    z = torch.cat([z1, z2]).double()
+    n, total = len(z1), 0.0
+    cosine = [[float(a @ b / (a.norm() * b.norm())) for b in z] for a in z]
+    for i in range(2 * n):
+        others = [math.exp(cosine[i][k] / temperature) for k in range(2 * n) if k != i]
+        total -= math.log(math.exp(cosine[i][(i + n) % (2 * n)] / temperature) / sum(others))
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 0.5, 1.0, 5.0])
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (3, 2), (8, 5), (20, 64)])
+def test_nt_xent_equals_the_double_loop(n, d, temperature):
+    z1, z2 = pairs(n, d)
+    expected = double_loop(z1, z2, temperature)
+    assert losses.nt_xent(z1, z2, temperature).item() == pytest.approx(expected, abs=1e-5, rel=1e-5)
+    assert losses.nt_xent_naive(z1.double(), z2.double(), temperature).item() == pytest.approx(
+        expected, abs=1e-9)
+
+
+def test_nt_xent_equals_an_independent_library():
+    library = pytest.importorskip("pytorch_metric_learning.losses")
+    z1, z2 = pairs(32, 16)
+    theirs = library.NTXentLoss(temperature=0.2)(torch.cat([z1, z2]), torch.arange(32).repeat(2))
+    torch.testing.assert_close(losses.nt_xent(z1, z2, 0.2), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_its_gradient_equals_that_of_the_loop():
+    z1, z2 = (z.requires_grad_() for z in pairs(6, 4))
+    a1, a2 = (z.detach().double().requires_grad_() for z in (z1, z2))
+    losses.nt_xent(z1, z2, 0.3).backward()
+    losses.nt_xent_naive(a1, a2, 0.3).backward()
+    torch.testing.assert_close(z1.grad.double(), a1.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(z2.grad.double(), a2.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_it_ignores_length_order_of_views_and_order_of_pictures():
+    z1, z2 = pairs(16, 8)
+    value = losses.nt_xent(z1, z2, 0.2)
+    order = torch.randperm(16)
+    torch.testing.assert_close(losses.nt_xent(7 * z1, 0.1 * z2, 0.2), value)
+    torch.testing.assert_close(losses.nt_xent(z2, z1, 0.2), value)
+    torch.testing.assert_close(losses.nt_xent(z1[order], z2[order], 0.2), value)
+    assert losses.nt_xent(z1, z2.roll(1, 0), 0.2) != value
+
+
+def test_chance_is_collapse_and_the_simplex_reaches_the_floor():
+    same = torch.ones(16, 3)
+    simplex = F.normalize(torch.eye(16) - 1 / 16, dim=1)
+    for temperature in (0.07, 0.5, 2.0):
+        assert losses.nt_xent(same, same, temperature).item() == pytest.approx(
+            losses.chance_loss(16), abs=1e-5)
+        floor = losses.loss_floor(16, temperature)
+        assert losses.nt_xent(simplex, simplex, temperature).item() == pytest.approx(floor,
+                                                                                     abs=1e-5)
+        z1, z2 = pairs(16, 30)
+        assert losses.nt_xent(z1, z2, temperature) > floor
+    assert losses.chance_loss(512) == pytest.approx(6.930, abs=1e-3)
+    assert losses.loss_floor(512, 0.5) == pytest.approx(4.933, abs=1e-3)
+
+
+def test_tiny_temperatures_and_half_precision_stay_finite():
+    z1, z2 = pairs(8, 4)
+    assert torch.isfinite(losses.nt_xent(z1, z2, 1e-4))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(losses.nt_xent(z1.bfloat16(), z2.bfloat16(), 0.5),
+                                   losses.nt_xent(z1, z2, 0.5), atol=0.05, rtol=0.05)
+
+
+def test_contrastive_accuracy_counts_nearest_positives():
+    z = torch.eye(5)
+    assert losses.contrastive_accuracy(z, z) == 1
+    assert losses.contrastive_accuracy(z, z.roll(1, 0)) == 0
+    same = torch.ones(5, 2)
+    assert losses.contrastive_accuracy(same, same).item() == pytest.approx(1 / 9)
+
+
+def test_alignment_uniformity_and_rank_at_known_points():
+    angles = torch.tensor([0.0, 90, 180, 270]).deg2rad()
+    square = torch.stack([angles.cos(), angles.sin()], 1)
+    assert losses.alignment(square, -square).item() == pytest.approx(4)
+    expected = math.log((4 * math.exp(-4) + 2 * math.exp(-8)) / 6)
+    assert losses.uniformity(square).item() == pytest.approx(expected, abs=1e-4)
+    assert losses.uniformity(torch.ones(4, 2)).item() == pytest.approx(0, abs=1e-5)
+    assert losses.effective_rank(torch.eye(7)).item() == pytest.approx(7, abs=1e-4)
+    assert losses.effective_rank(torch.ones(7, 3)).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_info_nce_and_sup_con_meet_nt_xent_where_they_must():
+    queries, keys = pairs(6, 4)
+    queue = torch.randn(9, 4)
+    q, k, old = (F.normalize(x.double(), dim=1) for x in (queries, keys, queue))
+    expected = torch.stack([-torch.log_softmax(torch.cat([(q[i] @ k[i])[None], old @ q[i]]) / 0.2,
+                                               0)[0] for i in range(6)]).mean()
+    assert losses.info_nce(queries, keys, queue, 0.2).item() == pytest.approx(expected.item(),
+                                                                             abs=1e-5)
+    torch.testing.assert_close(losses.sup_con(queries, keys, torch.arange(6), 0.2),
+                               losses.nt_xent(queries, keys, 0.2))
+
+
+def test_objectives_without_negatives_at_known_points():
+    z = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    assert losses.negative_cosine(z, z).item() == pytest.approx(-1)
+    assert losses.barlow_twins(z, z).item() == pytest.approx(0, abs=1e-3)
+    assert losses.barlow_twins(torch.ones(4, 2), torch.ones(4, 2)).item() == pytest.approx(2)
+    spread = z * 3
+    assert losses.vicreg(spread, spread).item() == pytest.approx(0, abs=1e-4)
+    collapsed = losses.vicreg(torch.ones(4, 2), torch.ones(4, 2)).item()
+    assert collapsed == pytest.approx(25 * (1 - 0.01), abs=1e-3)
+
+
+def test_no_gradient_reaches_the_target_of_negative_cosine():
+    prediction, target = (z.requires_grad_() for z in pairs())
+    losses.negative_cosine(prediction, target).backward()
+    assert prediction.grad.abs().sum() > 0 and target.grad is None
+
+
+GOOD = torch.ones(4, 3)
+
+
+@pytest.mark.parametrize(("z1", "z2", "temperature", "message"), [
+    (GOOD, torch.ones(4, 2), 0.5, "projection head"),
+    (GOOD[:1], GOOD[:1], 0.5, "at least 2 images"),
+    (GOOD, GOOD, 0.0, "temperature must be above 0"),
+    (GOOD, GOOD, math.nan, "temperature must be above 0"),
+    (GOOD * math.inf, GOOD, 0.5, "z1 must be finite"),
+    (GOOD, GOOD * math.nan, 0.5, "z2 must be finite"),
+    (GOOD[0], GOOD, 0.5, "z1 must be"),
+])
+def test_bad_input_is_named(z1, z2, temperature, message):
+    for function in (losses.nt_xent, losses.nt_xent_naive):
+        with pytest.raises(ValueError, match=message):
+            function(z1, z2, temperature)
+
+
+def test_integers_and_bad_sizes_are_named():
+    with pytest.raises(TypeError, match="z1 must be a float"):
+        losses.nt_xent(GOOD.long(), GOOD)
+    with pytest.raises(ValueError, match="n must be"):
+        losses.chance_loss(1)
+    with pytest.raises(ValueError, match="n must be"):
+        losses.loss_floor(8, 0)
+    with pytest.raises(ValueError, match="labels must be"):
+        losses.sup_con(GOOD, GOOD, torch.zeros(3).long())

@@ -1,0 +1,104 @@
+"""Encoders, head and weights on disk."""
+
+import pytest
+import torch
+
+from simclr_tut import models
+
+RECIPE = {"encoder": "tiny", "head_hidden": 32, "head_dim": 16, "head_layers": 2}
+
+
+def model():
+    return models.SimCLR(models.build_encoder("tiny"), models.ProjectionHead(128, 32, 16))
+
+
+@pytest.mark.parametrize(("name", "small", "features", "side"), [
+    ("tiny", True, 128, 4), ("resnet18", True, 512, 4), ("resnet18", False, 512, 1),
+    ("resnet50", True, 2048, 4)])
+def test_shapes_of_h_and_of_the_last_map(name, small, features, side):
+    encoder = models.build_encoder(name, small_images=small).eval()
+    sides = []
+    last = encoder[1][5] if name == "tiny" else encoder[1].layer4
+    last.register_forward_hook(lambda module, _, out: sides.append(out.shape[-1]))
+    assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, features)
+    assert encoder.feature_dim == features and sides == [side]
+
+
+def test_tiny_is_small_and_every_weight_learns():
+    network = model()
+    assert 0.29e6 < models.count_parameters(network.encoder) < 0.33e6
+    network(torch.rand(4, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_h_comes_before_the_head():
+    network = model().eval()
+    x = torch.rand(3, 3, 32, 32)
+    torch.testing.assert_close(network(x), network.head(network.encode(x)))
+
+
+def test_heads_have_the_asked_layers():
+    assert len(models.ProjectionHead(8, layers=0).layers) == 0
+    assert isinstance(models.ProjectionHead(8, layers=1).layers[0], torch.nn.Linear)
+    kinds = [type(m).__name__ for m in models.ProjectionHead(8).layers]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    with pytest.raises(ValueError, match="0 to 3 layers"):
+        models.ProjectionHead(8, layers=4)
+
+
+def test_a_block_that_learnt_nothing_passes_its_input_on():
+    block = models.ResidualBlock(4, 4).eval()
+    torch.nn.init.zeros_(block.norm2.weight)
+    x = torch.rand(2, 4, 8, 8)
+    torch.testing.assert_close(block(x), x)
+
+
+def test_one_channel_and_unknown_encoders():
+    assert models.build_encoder("tiny", 1)(torch.rand(2, 1, 28, 28)).shape == (2, 128)
+    with pytest.raises(ValueError, match="must be one of tiny, resnet18"):
+        models.build_encoder("resnet")
+
+
+def test_weights_come_back_bit_for_bit(tmp_path):
+    first, path = model(), tmp_path / "sub" / "w.safetensors"
+    models.save_weights(first, path, {**RECIPE, "note": "ä"})
+    second = models.load_weights(path)
+    assert models.load_recipe(path)["note"] == "ä" and not second.training
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(),
+                                                 second.state_dict().values(), strict=True))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_wrong_files_are_refused_with_the_reason(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(FileNotFoundError, match="Run notebooks/04"):
+        models.load_weights(path)
+    models.save_weights(model(), path, RECIPE)
+    other = models.SimCLR(models.build_encoder("tiny"), models.ProjectionHead(128, 32, 8))
+    with pytest.raises(ValueError, match="another architecture"):
+        models.load_weights(path, other)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match="no whole weights file"):
+        models.load_weights(path)
+    with pytest.raises(ValueError, match="must name head_dim"):
+        models.save_weights(model(), path, {k: v for k, v in RECIPE.items() if k != "head_dim"})
+
+
+def test_a_failed_write_keeps_the_file_before_it(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    models.save_weights(model(), path, RECIPE)
+    good = path.read_bytes()
+
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models, "save_file", full)
+    with pytest.raises(OSError, match="the model in memory is whole"):
+        models.save_weights(model(), path, RECIPE)
+    assert path.read_bytes() == good
+
+
+def test_the_shipped_checkpoint_loads_and_says_where_it_comes_from():
+    assert models.load_pretrained()(torch.rand(2, 3, 32, 32)).shape == (2, 128)
+    with pytest.raises(ValueError, match="cifar10-tiny"):
+        models.load_pretrained("imagenet")

@@ -1,0 +1,73 @@
+"""Figures: titles, labels, alt text."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+
+from simclr_tut import plots
+
+X = [1, 2, 3]
+
+
+@pytest.mark.parametrize("made", [
+    lambda: plots.curves(X, {"a": X, "b": X}, "A finding", "x", "y", lines={"chance": 2}),
+    lambda: plots.lines_with_intervals(X, {"a": (X, X, X)}, "A finding", "x", "y"),
+    lambda: plots.bars(["a", "b"], [1, 2], [0.1, 0.2], "A finding", "x", "y", {"chance": 1}),
+    lambda: plots.histogram({"a": np.random.rand(50)}, "A finding", "x", {"mean": 0.5}),
+    lambda: plots.heat_map(np.eye(2), ["a", "b"], ["c", "d"], "A finding", "x", "y"),
+    lambda: plots.points_map([np.random.rand(9, 2)] * 2, np.arange(9) % 3, list("abc"), "A finding",
+                             ["left", "right"]),
+    lambda: plots.circle_arrows(np.eye(2), np.eye(2), ["a", "b"], "A finding"),
+])
+def test_every_figure_has_its_finding_and_labelled_axes(made):
+    figure = made()
+    assert figure._suptitle.get_text() == "A finding"
+    assert all(axes.get_ylabel() for axes in figure.axes[:1])
+    assert all(axes.get_xlabel() for axes in figure.axes[:1])
+    assert figure.get_figwidth() <= 7
+
+
+def test_grids_take_bytes_and_floats_and_panels_hold_their_titles():
+    plots.image_grid(torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8), list("abcde"), 4, "t")
+    plots.image_grid(torch.rand(4, 1, 8, 8), columns=2, row_labels=["a", "b"])
+    part = {"x": X, "series": {"a": X}, "title": "left", "xlabel": "x", "ylabel": "y"}
+    figure = plots.panels([part, {**part, "title": "right"}, part])
+    assert [a.get_title() for a in figure.axes][:2] == ["left", "right"]
+
+
+def test_shown_figures_carry_png_and_alt_text(monkeypatch):
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(IPython.display, "display",
+                        lambda data, **named: shown.append((data, named)))
+    alt = "a line that rises from one to three over three steps"
+    plots.show(plots.curves(X, {"a": X}, "t", "x", "y"), alt=alt)
+    data, named = shown[0]
+    assert base64.b64decode(data["image/png"])[:4] == b"\x89PNG"
+    assert named["metadata"]["image/png"]["alt"] == alt and set(data) == {"image/png"}
+    with pytest.raises(ValueError, match="at least 40 characters"):
+        plots.show(plots.curves(X, {"a": X}, "t", "x", "y"), alt="a line")
+
+
+def test_a_live_figure_is_replaced_in_place(monkeypatch):
+    import IPython.display
+
+    updates = []
+
+    class Handle:
+        def update(self, data, **named):
+            updates.append(named["metadata"])
+
+    monkeypatch.setattr(IPython.display, "display", lambda data, **named: Handle())
+    live = plots.LiveFigure("the loss of a run, falling while it is watched, step by step")
+    for _ in range(3):
+        live.update(plots.curves(X, {"a": X}, "t", "x", "y"))
+    assert len(updates) == 2 and updates[0]["image/png"]["alt"].startswith("the loss")
+
+
+def test_the_palette_is_okabe_and_ito_s():
+    assert set(plots.COLORS) == {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2",
+                                 "#D55E00", "#CC79A7"}

@@ -1,0 +1,167 @@
+"""Views against torchvision's operations on the single image."""
+
+import colorsys
+import math
+
+import pytest
+import torch
+from torchvision.transforms import functional as reference
+
+from simclr_tut import views
+from simclr_tut.views import Views
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (8, 3, 32, 40), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def drawn():
+    return Views(32, color=1.0).draw(8, 32, 40, torch.Generator().manual_seed(2))
+
+
+def each(images, operation):
+    return torch.stack([operation(image.float() / 255, i) for i, image in enumerate(images)])
+
+
+@pytest.mark.parametrize("size", [8, 24, 32, 50])
+def test_crop_equals_torchvision(images, drawn, size):
+    expected = each(images, lambda p, i: reference.resized_crop(
+        p, *drawn["boxes"][i].tolist(), [size, size], antialias=True))
+    torch.testing.assert_close(views.resized_crop(images, drawn["boxes"], size), expected,
+                               atol=1e-5, rtol=0)
+
+
+def test_flip_and_grayscale_equal_torchvision(images):
+    chosen = torch.tensor([True, False] * 4)
+    flipped = each(images, lambda p, i: reference.hflip(p) if chosen[i] else p)
+    gray = each(images, lambda p, i: reference.rgb_to_grayscale(p, 3) if chosen[i] else p)
+    torch.testing.assert_close(views.hflip(images, chosen), flipped)
+    torch.testing.assert_close(views.to_grayscale(images, chosen), gray, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+@pytest.mark.parametrize("low", [0.0, 1.0])
+def test_colour_operations_equal_torchvision(images, name, low):
+    factor = torch.linspace(low, low + 1, 8)
+    theirs = getattr(reference, f"adjust_{name}")
+    expected = each(images, lambda p, i: theirs(p, factor[i].item()))
+    torch.testing.assert_close(getattr(views, f"adjust_{name}")(images, factor), expected,
+                               atol=1e-5, rtol=0)
+
+
+def test_jitter_applies_each_image_s_own_order_and_clamps_between(images, drawn):
+    names = ("brightness", "contrast", "saturation")
+
+    def expected(picture, i):
+        for operation in drawn["order"][i].tolist():
+            if operation == 3:
+                picture = views.adjust_hue(picture[None], drawn["hue"][i : i + 1])[0]
+            else:
+                theirs = getattr(reference, f"adjust_{names[operation]}")
+                picture = theirs(picture, drawn[names[operation]][i].item())
+        return picture
+
+    ours = views.color_jitter(images, *(drawn[n] for n in (*names, "hue", "order")))
+    torch.testing.assert_close(ours, each(images, expected), atol=1e-5, rtol=0)
+
+
+def test_hue_equals_a_pixel_loop_in_yiq(images):
+    turn = torch.linspace(-0.5, 0.5, 8)
+    ours = views.adjust_hue(images[:, :, :3, :3], turn)
+    for n in range(8):
+        for row in range(3):
+            for column in range(3):
+                r, g, b = (images[n, :, row, column].double() / 255).tolist()
+                y = 0.299 * r + 0.587 * g + 0.114 * b
+                i = 0.5959 * r - 0.2746 * g - 0.3213 * b
+                q = 0.2115 * r - 0.5227 * g + 0.3112 * b
+                a = 2 * math.pi * turn[n].item()
+                i, q = i * math.cos(a) - q * math.sin(a), i * math.sin(a) + q * math.cos(a)
+                basis = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213],
+                                      [0.2115, -0.5227, 0.3112]], dtype=torch.float64)
+                rgb = torch.linalg.solve(basis, torch.tensor([y, i, q], dtype=torch.float64))
+                torch.testing.assert_close(ours[n, :, row, column].double(), rgb.clamp(0, 1),
+                                           atol=1e-5, rtol=0)
+
+
+def test_half_a_turn_of_hue_makes_red_bluish_green():
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)
+    hue = colorsys.rgb_to_hsv(*views.adjust_hue(red, torch.tensor([0.5])).flatten().tolist())[0]
+    assert 0.4 < hue < 0.6
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 9])
+def test_blur_equals_torchvision(images, kernel):
+    sigma = torch.linspace(0.1, 2, 8)
+    expected = each(images, lambda p, i: reference.gaussian_blur(p, kernel, sigma[i].item()))
+    torch.testing.assert_close(views.gaussian_blur(images, sigma, kernel), expected,
+                               atol=1e-5, rtol=0)
+    sharp = views.gaussian_blur(images, torch.zeros(8), kernel)
+    torch.testing.assert_close(sharp, images.float() / 255)
+
+
+def test_every_image_draws_its_own_parameters_and_a_generator_repeats_them():
+    policy = Views(32, color=1.0)
+    first, again = (policy.draw(500, 32, 32, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert len(first["boxes"].unique(dim=0)) > 400
+    assert 0.4 < first["flip"].float().mean() < 0.6
+    assert 0.12 < first["gray"].float().mean() < 0.28
+    assert 0.72 < (first["brightness"] != 1).float().mean() < 0.88
+    assert first["hue"].abs().max() <= 0.2
+    assert (first["order"].sort(dim=1).values == torch.arange(4)).all()
+
+
+def test_boxes_lie_inside_and_keep_the_asked_share_of_the_area():
+    boxes = Views(32, crop=(0.2, 0.6)).draw(2000, 32, 48)["boxes"]
+    top, left, height, width = boxes.unbind(1)
+    assert (top >= 0).all() and (left >= 0).all()
+    assert (top + height <= 32).all() and (left + width <= 48).all()
+    share = (height * width) / (32 * 48)
+    assert share.min() > 0.17 and share.max() < 0.65
+    assert ((width / height) > 0.68).all() and ((width / height) < 1.45).all()
+
+
+def test_two_views_differ_and_size_can_be_overridden(images):
+    first, second = Views(32)(images)
+    assert first.shape == second.shape == (8, 3, 32, 32) and not torch.equal(first, second)
+    assert first.min() >= 0 and first.max() <= 1 and first.dtype == torch.float32
+    assert Views(32)(images, size=20)[0].shape == (8, 3, 20, 20)
+
+
+def test_without_any_change_a_view_is_the_picture():
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    view, _ = Views(32, crop=None, flip=0, color=0, gray=0)(images)
+    torch.testing.assert_close(view, images.float() / 255)
+
+
+def test_grey_pictures_of_one_channel_pass():
+    view, _ = Views(16)(torch.rand(4, 1, 28, 28))
+    assert view.shape == (4, 1, 16, 16)
+
+
+@pytest.mark.parametrize(("bad", "error", "message"), [
+    (torch.zeros(3, 32, 32), ValueError, "images must be"),
+    (torch.zeros(2, 4, 32, 32), ValueError, "1 or 3 channels"),
+    (torch.zeros(2, 3, 32, 32, dtype=torch.int32), TypeError, "images must be"),
+    (torch.full((2, 3, 8, 8), 200.0), ValueError, "Divide bytes by 255"),
+    (torch.full((2, 3, 8, 8), math.nan), ValueError, "images must lie"),
+])
+def test_bad_pictures_are_named(bad, error, message):
+    with pytest.raises(error, match=message):
+        Views(8)(bad)
+
+
+def test_bad_parameters_are_named(images):
+    with pytest.raises(ValueError, match="boxes must lie inside"):
+        views.resized_crop(images, torch.tensor([[0, 0, 33, 5]] * 8), 8)
+    with pytest.raises(ValueError, match="factor must be a tensor"):
+        views.adjust_contrast(images, torch.ones(3))
+    with pytest.raises(ValueError, match="turn must be finite"):
+        views.adjust_hue(images, torch.full((8,), math.inf))
+    for wrong in ({"flip": 2}, {"color": -1}, {"crop": (0.5, 0.2)}, {"ratio": (0, 1)}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Views(32, **wrong)
