@@ -72,7 +72,7 @@ _GPU = {"encoder": "resnet18", "small_size": None, "batch_size": 512, "head_hidd
 _RECIPES: dict[str, dict[str, dict]] = {
     "families": {
         "smoke": {"steps": 4},
-        "laptop": {"seconds": 25, "train_images": 6000, "test_images": 2000, "batch_size": 128},
+        "laptop": {"seconds": 40, "train_images": 8000, "test_images": 2000, "batch_size": 128},
         "gpu": {"seconds": 60, "train_images": 20000, "test_images": 4000},
     },
     "views": {"smoke": {}, "laptop": {"train_images": 2000}, "gpu": {"train_images": 2000}},

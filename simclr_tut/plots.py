@@ -20,7 +20,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
 COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, YELLOW)
 MARKERS = "osD^vPX*<>"
 METHOD_COLORS = {"SimCLR": BLUE, "frozen SimCLR": BLUE, "supervised": RED, "fine-tuned": GREEN,
-                 "random encoder": ORANGE, "raw pixels": PINK, "colour histogram": SKY,
+                 "random encoder": ORANGE, "raw pixels": "0.6", "colour histogram": SKY,
                  "predictive": YELLOW, "generative": PINK, "contrastive": BLUE, "chance": BLACK}
 _DPI, _WIDTH = 110, 7.0
 
