@@ -1,7 +1,7 @@
 """NT-Xent, its chance level and floor, measures of an embedding, and other methods' objectives.
 
-Embeddings need not have unit length where cosine similarity is used; everything is computed in
-float32 at least, also under autocast.
+Embeddings need not have unit length where cosine similarity is used. Everything but
+``nt_xent_naive`` is computed in float32, also under autocast and for float64 input.
 """
 
 from __future__ import annotations

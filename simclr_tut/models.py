@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -128,6 +129,36 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
 def count_parameters(module: nn.Module) -> int:
     """Return the number of weights that training changes."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def settle_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
+    """Give batch norm the mean statistics of ``batches``; the weights stay as they are.
+
+    A fresh network has running statistics of 0 and 1, which fit no data: measured in evaluation
+    mode it looks collapsed. Settle it first wherever random weights are the baseline.
+
+    Args: batches: views ``(N, C, H, W)`` in [0, 1], at least one batch.
+    Returns: the model, in evaluation mode.
+    Raises: ValueError if there is no batch.
+    Explained in notebooks/04.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
+    model.train()
+    count = 0
+    for batch in batches:
+        model(batch)
+        count += 1
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    model.eval()
+    if not count:
+        raise ValueError("batches must hold at least one batch of views; got none.")
+    return model
 
 
 def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:

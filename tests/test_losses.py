@@ -158,3 +158,24 @@ def test_integers_and_bad_sizes_are_named():
         losses.loss_floor(8, 0)
     with pytest.raises(ValueError, match="labels must be"):
         losses.sup_con(GOOD, GOOD, torch.zeros(3).long())
+
+
+def test_nothing_larger_than_the_similarity_matrix_is_kept_for_the_gradient():
+    n, kept = 256, []
+    z1, z2 = (z.requires_grad_() for z in pairs(n, 64))
+
+    def note(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        losses.nt_xent(z1, z2, 0.2)
+    matrix = (2 * n) ** 2
+    assert max(t.numel() for t in kept) <= matrix
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    assert sum(storages.values()) <= 4 * 4 * matrix
+
+
+def test_the_naive_loss_passes_gradcheck():
+    z1, z2 = (z.double().requires_grad_() for z in pairs(3, 2))
+    assert torch.autograd.gradcheck(lambda a, b: losses.nt_xent_naive(a, b, 0.5), (z1, z2))

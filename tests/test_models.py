@@ -102,3 +102,18 @@ def test_the_shipped_checkpoint_loads_and_says_where_it_comes_from():
     assert models.load_pretrained()(torch.rand(2, 3, 32, 32)).shape == (2, 128)
     with pytest.raises(ValueError, match="cifar10-tiny"):
         models.load_pretrained("imagenet")
+
+
+def test_settled_batch_norm_holds_the_mean_statistics_and_keeps_the_weights():
+    network = model()
+    weights = {k: v.clone() for k, v in network.named_parameters()}
+    batches = [torch.rand(8, 3, 32, 32) for _ in range(3)]
+    first = network.encoder[1][0]
+    with torch.no_grad():
+        expected = torch.stack([first(b * 2 - 1).mean((0, 2, 3)) for b in batches]).mean(0)
+    assert models.settle_batch_norm(network, batches) is network and not network.training
+    torch.testing.assert_close(network.encoder[1][1].running_mean, expected, atol=1e-5, rtol=1e-4)
+    assert network.encoder[1][1].momentum == 0.1
+    assert all(torch.equal(weights[k], v) for k, v in network.named_parameters())
+    with pytest.raises(ValueError, match="at least one batch"):
+        models.settle_batch_norm(network, [])
