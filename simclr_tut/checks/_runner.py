@@ -1,0 +1,150 @@
+"""How every checker runs a student's answer: silenced, timed, and never with a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import signal
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a checker found: a share of the points from 0 to 1, and the line it printed."""
+
+    name: str
+    score: float
+    points: int
+    message: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer earned every point."""
+        return self.score == 1.0
+
+    def __repr__(self) -> str:  # the last line of a cell shows nothing but the printed message
+        return ""
+
+
+class Mistake(Exception):
+    """Raised by a checker: one sentence that names the mistake, and the share of points earned."""
+
+    def __init__(self, sentence: str, score: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.score = score
+
+
+class _Late(BaseException):
+    """Raised inside a candidate that runs too long; not an Exception, so that few catch it."""
+
+
+def checker(points: int = 1, seconds: float = SECONDS) -> Callable[[Callable], Callable]:
+    """Turn ``body(candidate) -> pass line`` into a checker that survives any candidate.
+
+    The body raises ``Mistake`` for an answer that is wrong. Anything else that is raised, a
+    candidate that hangs, prints or warns ends in one printed line. ``None`` is "not attempted".
+    The checker returns a ``Result``.
+    """
+
+    def wrap(body: Callable[..., str]) -> Callable[..., Result]:
+        @functools.wraps(body)
+        def check(candidate: object = None) -> Result:
+            if candidate is None:
+                score, message = 0.0, "not attempted yet: set the name in the cell above, run it, "\
+                                      "then run this cell again."
+                mark = "…"
+            else:
+                score, message = _judge(body, candidate, seconds)
+                mark = "✓" if score == 1.0 else "✗"
+            earned = f"{score * points:g} of {points} points" if points > 1 else (
+                f"{score * points:g} of 1 point")
+            print(f"{mark} {body.__name__}: {message} ({earned})")
+            return Result(body.__name__, score, points, message)
+
+        check.points = points
+        return check
+
+    return wrap
+
+
+def _judge(body: Callable[..., str], candidate: object, seconds: float) -> tuple[float, str]:
+    state = torch.random.get_rng_state()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), \
+                contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return 1.0, _within(seconds, body, candidate)
+    except Mistake as mistake:
+        return mistake.score, str(mistake)
+    except _Late:
+        return 0.0, (f"your code was still running after {seconds:g} s and was stopped. Look for a "
+                     "loop that never ends, or a loop over pixels where one tensor operation does.")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a candidate may raise anything, even SystemExit
+        first = (str(error).strip().splitlines() or [""])[0]
+        return 0.0, (f"your code stopped with {type(error).__name__}"
+                     f"{': ' + first[:160] if first else ''}{_where(error)}")
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def _where(error: BaseException) -> str:
+    """The line of the student's cell where the error arose, when there is one."""
+    trace, found = error.__traceback__, None
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if "ipykernel" in name or name.startswith("<"):
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    return f" (line {found} of your cell)." if found else "."
+
+
+def _within(seconds: float, body: Callable[..., str], candidate: object) -> str:
+    """Run the body; raise ``_Late`` inside it after ``seconds``."""
+    on_time = (hasattr(signal, "setitimer")
+               and threading.current_thread() is threading.main_thread())
+    if not on_time:
+        return _within_thread(seconds, body, candidate)
+
+    def stop(*_: object) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, stop)
+    # Again every half second: a bare ``except:`` inside a loop would swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    try:
+        return body(candidate)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _within_thread(seconds: float, body: Callable[..., str], candidate: object) -> str:
+    """As ``_within`` where no timer can interrupt (Windows): wait, then leave the thread behind."""
+    outcome: dict[str, object] = {}
+
+    def work() -> None:
+        try:
+            outcome["line"] = body(candidate)
+        except BaseException as error:
+            outcome["error"] = error
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise _Late
+    if "error" in outcome:
+        raise outcome["error"]
+    return str(outcome["line"])
+
+
