@@ -46,14 +46,6 @@ def doctor_lines() -> list[str]:
     ]
 
 
-def build_model(recipe: config.Recipe) -> models.SimCLR:
-    """Return the SimCLR model that a recipe describes."""
-    encoder = models.build_encoder(recipe.encoder)
-    head = models.ProjectionHead(encoder.feature_dim, recipe.head_hidden, recipe.head_dim,
-                                 layers=recipe.head_layers)
-    return models.SimCLR(encoder, head)
-
-
 def _pretrain(arguments: argparse.Namespace) -> None:
     recipe = config.recipe("pretrain")
     changes = {"dataset": arguments.dataset, "seed": arguments.seed}
@@ -65,7 +57,8 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     config.seed_everything(recipe.seed)
     train = data.load_dataset(recipe.dataset, "train", recipe.train_images)
     print(config.scale_line(recipe, round((recipe.seconds or 60) / 60, 1), train.name))
-    model = build_model(recipe)
+    model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
+                               recipe.head_layers)
     n = min(recipe.batch_size, len(train))
     print(f"loss: chance {losses.chance_loss(n):.3f}, "
           f"floor {losses.loss_floor(n, recipe.temperature):.3f}")

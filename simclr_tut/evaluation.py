@@ -75,8 +75,9 @@ def color_histogram(images: torch.Tensor, bins: int = 4) -> torch.Tensor:
     """Return how often each of ``bins``**3 colours occurs, ``(N, bins**3)`` shares."""
     levels = (images.long() * bins) // 256  # (N, 3, H, W)
     index = (levels[:, 0] * bins + levels[:, 1]) * bins + levels[:, 2]
-    counts = F.one_hot(index.flatten(1), bins**3).sum(1)
-    return counts.float() / index[0].numel()
+    counts = torch.zeros(len(images), bins**3)
+    counts.scatter_add_(1, index.flatten(1), torch.ones(()).expand(len(images), index[0].numel()))
+    return counts / index[0].numel()
 
 
 def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,

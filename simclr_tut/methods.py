@@ -10,33 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from simclr_tut.losses import nt_xent
-from simclr_tut.models import SimCLR
-
-
-class Contrastive(nn.Module):
-    """SimCLR whose two views come as frames of one sequence or from a views function.
-
-    Source: Chen et al. 2020 (arXiv 2002.05709).
-    """
-
-    def __init__(self, model: SimCLR, temperature: float = 0.2) -> None:
-        super().__init__()
-        self.model, self.temperature = model, temperature
-
-    @property
-    def encoder(self) -> nn.Module:
-        return self.model.encoder
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Return h, ``(N, F)``."""
-        return self.encoder(x)
-
-    def loss(self, view1: torch.Tensor, view2: torch.Tensor) -> torch.Tensor:
-        """NT-Xent of two views, ``(N, C, H, W)`` each."""
-        z1, z2 = self.model(torch.cat([view1, view2])).chunk(2)
-        return nt_xent(z1, z2, self.temperature)
-
 
 class Decoder(nn.Module):
     """Turn codes ``(N, D)`` into pictures ``(N, C, S, S)`` in [0, 1]; S is a multiple of 8."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable
@@ -126,6 +127,16 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
     return encoder
 
 
+def build_model(encoder: str, head_hidden: int = 128, head_dim: int = 128, head_layers: int = 2,
+                in_channels: int = 3) -> SimCLR:
+    """Build a SimCLR model with random weights from the names that recipes and files use.
+
+    Raises: ValueError for an unknown encoder or an impossible head. Explained in notebooks/02.
+    """
+    body = build_encoder(encoder, in_channels)
+    return SimCLR(body, ProjectionHead(body.feature_dim, head_hidden, head_dim, head_layers))
+
+
 def count_parameters(module: nn.Module) -> int:
     """Return the number of weights that training changes."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -143,21 +154,23 @@ def settle_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.M
     Raises: ValueError if there is no batch.
     Explained in notebooks/04.
     """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("batches must hold at least one batch of views; got none.")
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
     model.train()
-    count = 0
-    for batch in batches:
-        model(batch)
-        count += 1
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    model.eval()
-    if not count:
-        raise ValueError("batches must hold at least one batch of views; got none.")
+    try:
+        for batch in itertools.chain([first], batches):
+            model(batch)
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        model.eval()
     return model
 
 
@@ -206,9 +219,8 @@ def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
     """
     recipe = load_recipe(path)
     if model is None:
-        encoder = build_encoder(recipe["encoder"])
-        model = SimCLR(encoder, ProjectionHead(encoder.feature_dim, recipe["head_hidden"],
-                                               recipe["head_dim"], recipe["head_layers"]))
+        model = build_model(*(recipe[k] for k in
+                              ("encoder", "head_hidden", "head_dim", "head_layers")))
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -91,6 +91,11 @@ def test_histograms_count_colours():
     histogram = evaluation.color_histogram(images, bins=4)
     assert histogram.shape == (2, 64) and histogram.sum(1).tolist() == [1, 1]
     assert histogram[0, 0] == 1 and histogram[1, 48] == 1
+    noise = torch.randint(0, 256, (5, 3, 9, 7), dtype=torch.uint8)
+    expected = [np.histogramdd(image.flatten(1).T.numpy(), bins=[np.arange(0, 257, 64)] * 3)[0]
+                for image in noise]
+    np.testing.assert_allclose(evaluation.color_histogram(noise) * 63,
+                               np.stack(expected).reshape(5, 64), atol=1e-4)
 
 
 def test_intervals_equal_a_table_of_t():

@@ -115,5 +115,17 @@ def test_settled_batch_norm_holds_the_mean_statistics_and_keeps_the_weights():
     torch.testing.assert_close(network.encoder[1][1].running_mean, expected, atol=1e-5, rtol=1e-4)
     assert network.encoder[1][1].momentum == 0.1
     assert all(torch.equal(weights[k], v) for k, v in network.named_parameters())
+    settled = network.encoder[1][1].running_mean.clone()
     with pytest.raises(ValueError, match="at least one batch"):
-        models.settle_batch_norm(network, [])
+        models.settle_batch_norm(network, iter([]))
+    assert torch.equal(network.encoder[1][1].running_mean, settled)
+    with pytest.raises(RuntimeError):
+        models.settle_batch_norm(network, [torch.rand(8, 5, 32, 32)])
+    assert network.encoder[1][1].momentum == 0.1 and not network.training
+
+
+def test_a_model_is_built_from_the_names_of_a_recipe():
+    built = models.build_model("tiny", head_hidden=64, head_dim=16, head_layers=3)
+    assert built(torch.rand(4, 3, 32, 32)).shape == (4, 16)
+    assert [m.out_features for m in built.head.modules() if isinstance(m, torch.nn.Linear)] == [
+        64, 64, 16]
