@@ -182,6 +182,7 @@ class Views:
         color_p: probability that the jitter happens.
         gray: probability of grey.  blur: probability of blur, sigma 0.1 to 2.
         ratio: lowest and highest width / height of the box.
+        hue: largest turn of the hue, as a share of the full circle, 0 to 0.5; None for 0.2s.
     Source: Chen et al. 2020, section 3 and Appendix A; s = 0.5 and no blur for CIFAR-10 (B.9).
     Explained in notebooks/01.
     """
@@ -189,19 +190,22 @@ class Views:
     def __init__(
         self, size: int, crop: tuple[float, float] | None = (0.2, 1.0), flip: float = 0.5,
         color: float = 0.5, color_p: float = 0.8, gray: float = 0.2, blur: float = 0.0,
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3), hue: float | None = None,
     ) -> None:
         for name, p in {"flip": flip, "color_p": color_p, "gray": gray, "blur": blur}.items():
             if not 0 <= p <= 1:
                 raise ValueError(f"{name} is a probability, 0 to 1; got {p}.")
         if size < 1 or color < 0 or color > 1.25:
             raise ValueError(f"size must be at least 1 and color 0 to 1.25; got {size}, {color}.")
+        if hue is not None and not (0 <= hue <= 0.5 and color):
+            raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue}, {color}.")
         if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
             raise ValueError(f"crop must be (lowest, highest) within (0, 1]; got {crop}.")
         if not 0 < ratio[0] <= ratio[1]:
             raise ValueError(f"ratio must be (lowest, highest) above 0; got {ratio}.")
         self.size, self.crop, self.flip, self.color = size, crop, flip, color
         self.color_p, self.gray, self.blur, self.ratio = color_p, gray, blur, ratio
+        self.hue = 0.2 * color if hue is None else hue
 
     def __call__(
         self, images: torch.Tensor, size: int | None = None,
@@ -231,7 +235,7 @@ class Views:
             "brightness": factor(max(0.0, 1 - 0.8 * s), 1 + 0.8 * s, 1.0),
             "contrast": factor(max(0.0, 1 - 0.8 * s), 1 + 0.8 * s, 1.0),
             "saturation": factor(max(0.0, 1 - 0.8 * s), 1 + 0.8 * s, 1.0),
-            "hue": factor(-0.2 * s, 0.2 * s, 0.0),
+            "hue": factor(-self.hue, self.hue, 0.0),
             "order": uniform(0, 1, n, 4).argsort(dim=1),
             "gray": uniform(0, 1) < self.gray,
             "sigma": torch.where(uniform(0, 1) < self.blur, uniform(0.1, 2.0), torch.tensor(0.0)),

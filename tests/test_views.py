@@ -165,3 +165,12 @@ def test_bad_parameters_are_named(images):
     for wrong in ({"flip": 2}, {"color": -1}, {"crop": (0.5, 0.2)}, {"ratio": (0, 1)}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Views(32, **wrong)
+
+
+def test_hue_can_turn_further_than_the_strength_says():
+    drawn = {hue: Views(32, color=0.5, color_p=1.0, hue=hue).draw(2000, 32, 32)["hue"].abs().max()
+             for hue in (None, 0.0, 0.5)}
+    assert 0.09 < drawn[None] <= 0.1 and drawn[0.0] == 0 and 0.48 < drawn[0.5] <= 0.5
+    for wrong in ({"hue": 0.6}, {"hue": 0.2, "color": 0.0}):
+        with pytest.raises(ValueError, match="hue must be"):
+            Views(32, **wrong)
