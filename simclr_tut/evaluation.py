@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,21 @@ from torch.nn import functional as F
 from simclr_tut.data import ImageData
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+RECORD_VERSION = 1  # of the records that benchmarks leave
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted linear probe: the strength C chosen on validation, and each C's accuracy there."""
+
+    strength: float
+    validation: dict[float, float]
+    scaler: StandardScaler
+    classifier: LogisticRegression
+
+    def predict(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the class of each row of ``(N, F)`` features, ``(N,)`` int64."""
+        return torch.from_numpy(self.classifier.predict(self.scaler.transform(features.numpy())))
 
 
 @dataclass(frozen=True)
@@ -113,13 +129,6 @@ def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.T
     return float((predictions == query_labels).float().mean())
 
 
-def leave_one_out_knn(features: torch.Tensor, labels: torch.Tensor, k: int = 20) -> float:
-    """kNN accuracy of a set on itself, by majority; no picture is its own neighbour."""
-    neighbours = retrieval(features, k)
-    votes = F.one_hot(labels[neighbours], int(labels.max()) + 1).sum(1)
-    return float((votes.argmax(1) == labels).float().mean())
-
-
 def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -> torch.Tensor:
     """Return the k nearest pictures of the bank by cosine, nearest first, ``(Q, k)`` int64.
 
@@ -139,44 +148,50 @@ def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -
     return torch.cat(found)
 
 
+def fit_probe(
+    train_features: torch.Tensor, train_labels: torch.Tensor,
+    validation_features: torch.Tensor, validation_labels: torch.Tensor,
+    strengths: Iterable[float] = STRENGTHS, iterations: int = 200,
+) -> Probe:
+    """Fit logistic regression on frozen, standardised features; choose C on validation.
+
+    Args: features ``(N, F)`` float with ``(N,)`` int64 labels, for training and for validation.
+    Raises: ValueError if lengths differ or the training labels hold one class only.
+    Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
+    """
+    for x, y in ((train_features, train_labels), (validation_features, validation_labels)):
+        _check_labelled(x, y)
+    if len(train_labels.unique()) < 2:
+        raise ValueError("train_labels must hold at least two classes.")
+    scaler = StandardScaler().fit(train_features.numpy())
+    x, v = (scaler.transform(f.numpy()) for f in (train_features, validation_features))
+    validation, best = {}, None
+    for strength in strengths:
+        classifier = LogisticRegression(C=strength, max_iter=iterations, tol=1e-3)
+        classifier.fit(x, train_labels.numpy())
+        validation[strength] = float(classifier.score(v, validation_labels.numpy()))
+        if best is None or validation[strength] > validation[best[0]]:
+            best = (strength, classifier)
+    return Probe(best[0], validation, scaler, best[1])
+
+
 def linear_probe(
     train_features: torch.Tensor, train_labels: torch.Tensor,
     validation_features: torch.Tensor, validation_labels: torch.Tensor,
     test_features: torch.Tensor, test_labels: torch.Tensor,
     strengths: Iterable[float] = STRENGTHS, iterations: int = 200,
 ) -> ProbeResult:
-    """Fit logistic regression on frozen, standardised features; choose C on validation.
+    """Fit a probe with ``fit_probe`` and read the test set once, with the chosen C.
 
-    Returns: the result; the test set is read once, with the chosen C.
-    Raises: ValueError if lengths differ or a class is missing from the training labels.
+    Raises: ValueError if lengths differ or the training labels hold one class only.
     Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
     """
-    for x, y in ((train_features, train_labels), (validation_features, validation_labels),
-                 (test_features, test_labels)):
-        if x.dim() != 2 or len(x) != len(y):
-            raise ValueError(f"features must be (N, F) with (N,) labels; got {tuple(x.shape)} and "
-                             f"{tuple(y.shape)}.")
-    if len(train_labels.unique()) < 2:
-        raise ValueError("train_labels must hold at least two classes.")
-    scaler = StandardScaler().fit(train_features.numpy())
-    x, v, t = (scaler.transform(f.numpy()) for f in
-               (train_features, validation_features, test_features))
-    validation, best = {}, None
-    for strength in strengths:
-        probe = LogisticRegression(C=strength, max_iter=iterations, tol=1e-3)
-        probe.fit(x, train_labels.numpy())
-        validation[strength] = float(probe.score(v, validation_labels.numpy()))
-        if best is None or validation[strength] > validation[best[0]]:
-            best = (strength, probe)
-    predictions = torch.from_numpy(best[1].predict(t))
-    return ProbeResult(float((predictions == test_labels).float().mean()), best[0], validation,
-                       predictions)
-
-
-def few_label_curve(sizes: Iterable[int], draws: Callable[[int], int],
-                    measure: Callable[[int, int], float]) -> dict[int, list[float]]:
-    """Call ``measure(per_class, seed)`` for each size, ``draws(per_class)`` times."""
-    return {size: [measure(size, seed) for seed in range(draws(size))] for size in sizes}
+    _check_labelled(test_features, test_labels)
+    probe = fit_probe(train_features, train_labels, validation_features, validation_labels,
+                      strengths, iterations)
+    predictions = probe.predict(test_features)
+    return ProbeResult(float((predictions == test_labels).float().mean()), probe.strength,
+                       probe.validation, predictions)
 
 
 def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
@@ -247,6 +262,47 @@ def results_table(records: Iterable[dict]) -> str:
         rows.append(f"| {r['name']} | {r.get('dataset', '')} | {r.get('measure', '')} | "
                     f"{100 * r['value']:.1f} % |")
     return "\n".join(rows)
+
+
+def checksum(record: dict) -> str:
+    """Return the fingerprint of a benchmark record's content, its own checksum left out."""
+    content = {k: v for k, v in record.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_benchmark(name: str, path: str | Path | None = None) -> list[dict]:
+    """Read the records that ``python -m benchmarks.NAME`` left; they ship with the package.
+
+    Args: path: another file of the same form.
+    Raises: FileNotFoundError if it is missing; ValueError if a record is of another version or
+        does not match its checksum. Each names the command that makes it again.
+    """
+    command = f"python -m benchmarks.{name.split('/')[0]}"
+    path = Path(path) if path else Path(__file__).parent / "assets" / "results" / f"{name}.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"{path.name} is missing. Make it with `{command}`.")
+    whole_lines = path.read_text().rpartition("\n")[0]  # what follows was cut by a kill
+    records = []
+    for number, line in enumerate(whole_lines.splitlines(), 1):
+        try:
+            record = json.loads(line)
+            version, whole = record["version"], record["checksum"] == checksum(record)
+        except (ValueError, KeyError, TypeError):
+            version, whole = RECORD_VERSION, False
+        if version != RECORD_VERSION:
+            raise ValueError(f"{path.name}, line {number}, has version {version}, expected "
+                             f"{RECORD_VERSION}. Delete the file and run `{command}`.")
+        if not whole:
+            raise ValueError(f"{path.name}, line {number}, does not match its checksum: it was "
+                             f"changed by hand. Delete that line and run `{command}`.")
+        records.append(record)
+    return records
+
+
+def _check_labelled(x: torch.Tensor, y: torch.Tensor) -> None:
+    if x.dim() != 2 or len(x) != len(y):
+        raise ValueError(f"features must be (N, F) with (N,) labels; got {tuple(x.shape)} and "
+                         f"{tuple(y.shape)}.")
 
 
 def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, k: int,

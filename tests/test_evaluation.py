@@ -47,12 +47,6 @@ def test_a_picture_is_never_its_own_neighbour():
     torch.testing.assert_close(cosine[found[3]], best, atol=1e-5, rtol=0)
 
 
-def test_leave_one_out_on_random_labels_is_chance_not_perfect():
-    features = torch.randn(600, 20, generator=torch.Generator().manual_seed(0))
-    labels = torch.randint(0, 4, (600,), generator=torch.Generator().manual_seed(1))
-    assert evaluation.leave_one_out_knn(features, labels, 1) < 0.4
-
-
 def test_probe_equals_scikit_learn_and_chooses_on_validation_only():
     parts = [clouds(90, spread=1.2, seed=s) for s in range(3)]
     result = evaluation.linear_probe(*parts[0], *parts[1], *parts[2], strengths=(0.1,))
@@ -134,11 +128,6 @@ def test_maps_are_two_dimensional_and_repeat():
     for wrong in ({"method": "umap"}, {"perplexity": 60}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             evaluation.embed_2d(features, **wrong)
-
-
-def test_few_label_curve_calls_each_size_and_seed():
-    assert evaluation.few_label_curve([1, 5], lambda n: 6 // n, lambda n, seed: n + seed) == {
-        1: [1, 2, 3, 4, 5, 6], 5: [5]}
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -1,0 +1,136 @@
+"""How many labels is it worth? Frozen SimCLR features, fine-tuning, and training from scratch.
+
+    python -m benchmarks.label_efficiency [--weights model.safetensors] [--sizes 1 10 ...]
+
+For 1, 5, 10, 50, 500 and 4,400 labels a class of CIFAR-10: a linear probe on frozen features, the
+same encoder fine-tuned, and the same encoder trained from scratch. The two trained networks get
+the same labels, augmentation and number of steps; the learning rate and the moment to stop are
+chosen on 5,000 validation pictures for each size and way of training, with a draw of labels that
+is used for nothing else. Test pictures are read once a network, after every choice.
+Records go to simclr_tut/assets/results/label_efficiency.jsonl; runs that have one are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.common import RESULTS, append_record, provenance, read_records
+from simclr_tut import config, data, evaluation, models, training
+from simclr_tut.views import Views
+
+FILE = RESULTS / "label_efficiency.jsonl"
+DRAWS = {1: 5, 5: 5, 10: 5, 50: 3, 500: 3, 4400: 1}
+# The most steps of 128 pictures; a run keeps the weights of its best look at validation.
+STEPS = {1: 300, 5: 400, 10: 500, 50: 800, 500: 1500, 4400: 4000}
+RATES = (0.03, 0.1, 0.3)
+LOOKS = 5
+
+
+def train(model: nn.Module, part: data.ImageData, validation: data.ImageData, steps: int,
+          lr: float, seed: int) -> float:
+    """Train, put the best weights of LOOKS looks at validation back, and return that accuracy."""
+    recipe = replace(config.Recipe(), name="labels", steps=steps, lr=lr, seed=seed,
+                     batch_size=min(128, len(part)), small_size=None)
+    per_epoch = max(1, len(part) // recipe.batch_size)
+    recipe = replace(recipe, eval_every=max(1, round(steps / LOOKS / per_epoch)))
+    policy = Views(32, crop=(0.5, 1.0), color=0.2, gray=0.05)
+    best: dict = {"accuracy": -1.0}
+
+    def augment(images: torch.Tensor) -> torch.Tensor:
+        return policy.apply(images, policy.draw(len(images), *images.shape[2:]))
+
+    def look(epoch: int, history: training.History) -> None:
+        accuracy = score(model, validation)
+        if accuracy > best["accuracy"]:
+            best.update(accuracy=accuracy, weights=copy.deepcopy(model.state_dict()))
+
+    training.train_supervised(model, part.images, part.labels, augment, recipe, look)
+    model.load_state_dict(best["weights"])
+    return best["accuracy"]
+
+
+def score(model: nn.Module, part: data.ImageData) -> float:
+    """Return the share of pictures that the classifier gets right."""
+    return float((evaluation.encode(model, part).argmax(1) == part.labels).float().mean())
+
+
+def classifier(model: models.SimCLR, encoder: str, fine_tune: bool) -> nn.Sequential:
+    """Return an encoder, SimCLR's or a fresh one, and a fresh linear layer."""
+    body = copy.deepcopy(model.encoder) if fine_tune else models.build_encoder(encoder)
+    return nn.Sequential(body, nn.Linear(body.feature_dim, 10))
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, help="default: the checkpoint that ships")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS), choices=list(DRAWS))
+    arguments = parser.parse_args()
+    weights = arguments.weights or Path(models.__file__).parent / "assets/cifar10-tiny.safetensors"
+    fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    encoder = models.load_recipe(weights)["encoder"]
+    model = models.load_weights(weights)
+    whole = data.load_dataset("cifar10", "train")
+    test = data.load_dataset("cifar10", "test")
+    if whole.name != "cifar10":
+        raise SystemExit("this benchmark needs CIFAR-10: set SIMCLR_TUT_DATA, or `make data`.")
+    labelled, validation = data.split_labels(whole, 5000)
+    features = {"validation": evaluation.encode(model, validation),
+                "test": evaluation.encode(model, test)}
+    facts = {**provenance("python -m benchmarks.label_efficiency"), "weights": fingerprint}
+
+    def have(**key: object) -> list[dict]:
+        records = read_records(FILE)
+        return [r for r in records if r["weights"] == fingerprint
+                and all(r.get(k) == v for k, v in key.items())]
+
+    for size in arguments.sizes:
+        for method in ("frozen SimCLR", "supervised", "fine-tuned"):
+            trained = method != "frozen SimCLR"
+            if trained:
+                choice = data.subset_per_class(labelled, size, seed=1000)
+                for lr in RATES:
+                    if have(size=size, method=method, kind="choice", lr=lr):
+                        continue
+                    config.seed_everything(1000)
+                    network = classifier(model, encoder, method == "fine-tuned")
+                    # half the steps: enough to rank three rates
+                    value = train(network, choice, validation, STEPS[size] // 2, lr, 1000)
+                    append_record(FILE, {"kind": "choice", "size": size, "method": method,
+                                            "lr": lr, "validation": value, **facts})
+                tried = {r["lr"]: r["validation"] for r in
+                         have(size=size, method=method, kind="choice")}
+                lr = max(tried, key=tried.get)
+            for draw in range(DRAWS[size]):
+                if have(size=size, method=method, kind="result", draw=draw):
+                    continue
+                config.seed_everything(draw)
+                part = data.subset_per_class(labelled, size, seed=draw)
+                started = time.perf_counter()
+                if trained:
+                    network = classifier(model, encoder, method == "fine-tuned")
+                    train(network, part, validation, STEPS[size], lr, draw)
+                    accuracy, setting = score(network, test), {"lr": lr, "steps": STEPS[size]}
+                else:
+                    probe = evaluation.linear_probe(
+                        evaluation.encode(model, part), part.labels, features["validation"],
+                        validation.labels, features["test"], test.labels)
+                    accuracy, setting = probe.accuracy, {"strength": probe.strength}
+                append_record(FILE, {
+                    "kind": "result", "size": size, "method": method, "draw": draw,
+                    "accuracy": accuracy, **setting, "seconds": time.perf_counter() - started,
+                    **facts})
+                print(f"{size:5d} labels a class  {method:14s} draw {draw}: {100 * accuracy:.1f} %",
+                      flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Search the recipe of notebook 04: which change gives more kNN accuracy in the same seconds?
+
+    python -m benchmarks.recipe_search                        all variants that have no record yet
+    python -m benchmarks.recipe_search base wide-512 --seeds 0 1 2 --seconds 100
+
+One run after the other; each gets the same seconds on this machine, turned into steps by timing
+its own step. Accuracy is a weighted kNN (k = 200) of the 5,000 validation pictures of CIFAR-10
+against the 45,000 others: test pictures take no part. Records are appended to
+benchmarks/results/recipe_search.jsonl; a run that has its record is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.common import append_record, provenance, read_records
+from simclr_tut import config, data, evaluation, models, training
+from simclr_tut.views import Views
+
+RESULTS = Path(__file__).parent / "results" / "recipe_search.jsonl"
+BASE = "32s2 32 64s2 128s2"
+# Changes to the recipe; "net" lists the stem and the residual blocks as width and stride, "pN" a
+# last 1 x 1 convolution to N channels before the average.
+VARIANTS: dict[str, dict] = {
+    "base": {},
+    "wide-512": {"net": BASE + " p512"},
+    "early-stride": {"net": "32s2 64s2 128 256s2"},
+    "no-block-16": {"net": "32s2 64s2 128s2"},
+    "wide-no-block-16": {"net": "48s2 96s2 192s2"},
+    "48-96-192": {"net": "48s2 48 96s2 192s2"},
+    "deep-8": {"net": "32s2 64s2 64 128s2"},
+    "four-stages": {"net": "32s2 32 64s2 128s2 256s2"},
+    "small-16": {"small_size": 16},
+    "small-20": {"small_size": 20},
+    "small-20-85": {"small_size": 20, "small_share": 0.85},
+    "small-24-90": {"small_share": 0.9},
+    "lr-0.6": {"lr": 0.6},
+    "lr-0.15": {"lr": 0.15},
+    "temperature-0.1": {"temperature": 0.1},
+    "temperature-0.5": {"temperature": 0.5},
+    "batch-128": {"batch_size": 128, "lr": 0.2},
+    "batch-512": {"batch_size": 512, "lr": 0.5},
+    "crop-0.1": {"crop": (0.1, 1.0)},
+    "crop-0.35": {"crop": (0.35, 1.0)},
+    "color-0.25": {"color": 0.25},
+    "color-1": {"color": 1.0},
+    "head-512": {"head_hidden": 512},
+    "decay-1e-4": {"weight_decay": 1e-4},
+    "decay-1e-3": {"weight_decay": 1e-3},
+}
+
+
+def build(net: str, recipe: config.Recipe) -> models.SimCLR:
+    """Build the model that a ``net`` string describes."""
+    layers, channels = [], 3
+    for i, part in enumerate(net.split()):
+        if part.startswith("p"):
+            wide = int(part[1:])
+            layers += [nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+            channels = wide
+            continue
+        width, _, stride = part.partition("s")
+        width, stride = int(width), int(stride or 1)
+        if i == 0:
+            layers += [nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
+                       nn.BatchNorm2d(width), nn.ReLU()]
+        else:
+            layers.append(models.ResidualBlock(channels, width, stride))
+        channels = width
+    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    encoder = nn.Sequential(models.Normalize(), body)
+    encoder.feature_dim = channels
+    head = models.ProjectionHead(channels, recipe.head_hidden, recipe.head_dim, recipe.head_layers)
+    return models.SimCLR(encoder, head)
+
+
+def step_seconds(model: nn.Module, images: torch.Tensor, views: Views,
+                 recipe: config.Recipe) -> float:
+    """Return the seconds of a step: the quickest of eight, so that other work does not count."""
+    sizes = {None: 1.0}
+    if recipe.small_size:
+        sizes = {recipe.small_size: recipe.small_share, None: 1 - recipe.small_share}
+    total = 0.0
+    for size, share in sizes.items():
+        trial = replace(recipe, seconds=None, steps=8, small_size=size, small_share=1.0, lr=1e-9)
+        clock = Clock(views)
+        training.pretrain(model, images[:recipe.batch_size], clock, trial)
+        total += share * min(b - a for a, b in zip(clock.times[:-1], clock.times[1:], strict=True))
+    return total
+
+
+class Clock:
+    """Views that note when they are drawn; two draws are one step apart."""
+
+    def __init__(self, views: Views) -> None:
+        self.views, self.times = views, []
+
+    def __call__(self, images: torch.Tensor, size: int | None = None) -> tuple:
+        self.times.append(time.perf_counter())
+        return self.views(images, size=size)
+
+
+def run(name: str, seed: int, seconds: float) -> dict:
+    """Train one variant and return its record."""
+    changes = dict(VARIANTS[name])
+    net = changes.pop("net", BASE)
+    options = {key: changes.pop(key) for key in ("gray", "color_p", "flip") if key in changes}
+    recipe = replace(config.Recipe(), name="recipe-search", seconds=seconds, seed=seed, **changes)
+    config.seed_everything(seed)
+    train = data.load_dataset("cifar10", "train")
+    if train.name != "cifar10":
+        raise SystemExit("the search needs CIFAR-10: set SIMCLR_TUT_DATA, or run `make data`.")
+    unlabelled, validation = data.split_labels(train, recipe.validation_images)
+    views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color, **options)
+    quickest = step_seconds(build(net, recipe), unlabelled.images, views, recipe)
+    recipe = replace(recipe, seconds=None, steps=round(seconds / quickest))
+    config.seed_everything(seed)
+    model = build(net, recipe)
+    started = time.perf_counter()
+    history = training.pretrain(model, unlabelled.images, views, recipe)
+    knn = evaluation.knn_accuracy(
+        evaluation.encode(model, unlabelled), unlabelled.labels,
+        evaluation.encode(model, validation), validation.labels)
+    return {"variant": name, "changes": VARIANTS[name], "seed": seed, "budget_seconds": seconds,
+            "steps": len(history.loss), "step_ms": 1000 * quickest,
+            "epochs": len(history.loss) * recipe.batch_size / len(unlabelled),
+            "parameters": models.count_parameters(model.encoder), "knn_validation": knn,
+            "seconds": time.perf_counter() - started}
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("variants", nargs="*", default=[])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seconds", type=float, default=100)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--changes", type=json.loads, help='a variant of your own, as {"lr": 0.2}')
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.changes is not None:
+        VARIANTS[arguments.variants[0]] = arguments.changes
+    facts = provenance("python -m benchmarks.recipe_search", threads=arguments.threads)
+    for seed in arguments.seeds:
+        for name in arguments.variants or VARIANTS:
+            done = read_records(RESULTS)
+            if any((r["variant"], r["seed"], r["budget_seconds"], r["threads"], r["changes"])
+                   == (name, seed, arguments.seconds, arguments.threads,
+                       json.loads(json.dumps(VARIANTS[name]))) for r in done):
+                continue
+            record = {**run(name, seed, arguments.seconds), **facts}
+            append_record(RESULTS, record)
+            print(f"{name:18s} seed {seed}  {record['steps']:5d} steps of "
+                  f"{record['step_ms']:4.0f} ms   "
+                  f"kNN {100 * record['knn_validation']:.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()
