@@ -26,6 +26,7 @@ from simclr_tut.views import Views
 
 RESULTS = Path(__file__).parent / "results" / "recipe_search.jsonl"
 BASE = "32s2 32 64s2 128s2"
+SHORT = "32s2 64s2 128s2"
 # Changes to the recipe; "net" lists the stem and the residual blocks as width and stride, "pN" a
 # last 1 x 1 convolution to N channels before the average.
 VARIANTS: dict[str, dict] = {
@@ -54,6 +55,20 @@ VARIANTS: dict[str, dict] = {
     "head-512": {"head_hidden": 512},
     "decay-1e-4": {"weight_decay": 1e-4},
     "decay-1e-3": {"weight_decay": 1e-3},
+    # second round, on the network that won the first
+    **{f"short {name}": {"net": SHORT, **changes} for name, changes in {
+        "small-20": {"small_size": 20}, "small-16": {"small_size": 16},
+        "small-20-85": {"small_size": 20, "small_share": 0.85},
+        "p256": {"net": SHORT + " p256"}, "64 at 8": {"net": "32s2 64s2 64 128s2"},
+        "wide": {"net": "48s2 96s2 192s2"}, "wide end": {"net": "32s2 64s2 192s2"},
+        "four": {"net": "32s2 64s2 128s2 256s2"}, "thin": {"net": "24s2 48s2 128s2"},
+        "lr-0.6": {"lr": 0.6}, "temperature-0.1": {"temperature": 0.1},
+        "temperature-0.4": {"temperature": 0.4}, "batch-512": {"batch_size": 512, "lr": 0.5},
+        "batch-128": {"batch_size": 128, "lr": 0.2}, "color-0.25": {"color": 0.25},
+        "color-1": {"color": 1.0}, "crop-0.35": {"crop": (0.35, 1.0)},
+        "crop-0.1": {"crop": (0.1, 1.0)}, "decay-1e-4": {"weight_decay": 1e-4},
+        "decay-1e-3": {"weight_decay": 1e-3}, "head-512": {"head_hidden": 512},
+    }.items()},
 }
 
 

@@ -78,6 +78,11 @@ _RECIPES: dict[str, dict[str, dict]] = {
     "views": {"smoke": {}, "laptop": {"train_images": 2000}, "gpu": {"train_images": 2000}},
     "encoder": {"smoke": {}, "laptop": {"train_images": 2000}, "gpu": {"train_images": 2000}},
     "loss": {"smoke": {"steps": 20}, "laptop": {"steps": 400}, "gpu": {"steps": 400}},
+    "failures": {
+        "smoke": {"steps": 3},
+        "laptop": {"steps": 200, "train_images": 4000, "test_images": 1000, "batch_size": 128},
+        "gpu": {"steps": 400, "train_images": 8000, "test_images": 2000, "batch_size": 128},
+    },
     "pretrain": {
         "smoke": {"steps": 6},
         "laptop": {"seconds": 300, "eval_every": 2},

@@ -1,0 +1,136 @@
+"""Checkers of notebook 07."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from simclr_tut import losses
+from simclr_tut.checks import properties
+from simclr_tut.checks._runner import Mistake, checker
+
+_LOSS_PROPERTIES = ("length is free", "chance and floor", "views are equals", "gradient is whole",
+                    "memory is square")
+
+
+def _without_normalising(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Tensor:
+    z = torch.cat([z1, z2])
+    logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(logits, torch.arange(len(z)).roll(len(z1)))
+
+
+@checker(points=3)
+def temperature_property(candidate) -> str:
+    """``candidate(loss) -> bool``: False for a loss that ignores its temperature only."""
+    right = {
+        "nt_xent": losses.nt_xent,
+        "the double loop": losses.nt_xent_naive,
+    }
+    wrong = {
+        "a loss that always uses 0.5": lambda a, b, t=0.5: losses.nt_xent(a, b, 0.5),
+        "a loss that always uses 0.05": lambda a, b, t=0.5: losses.nt_xent(a, b, 0.05),
+    }
+
+    def answer(loss) -> bool:
+        said = candidate(loss)
+        if not isinstance(said, (bool, torch.Tensor)) or (
+                isinstance(said, torch.Tensor) and said.numel() != 1):
+            raise Mistake(f"return True or False; your property returned {type(said).__name__}. "
+                          "If it uses assert, catch the error and return False.")
+        return bool(said)
+
+    said_right = {name: answer(loss) for name, loss in right.items()}
+    said_wrong = {name: answer(loss) for name, loss in wrong.items()}
+    if all(said_right.values()) and all(said_wrong.values()):
+        raise Mistake("your property says True to everything: it cannot fail. On equal embeddings "
+                      "the loss is ln(2N - 1) at any temperature; use embeddings that differ.")
+    if not any(said_right.values()) and not any(said_wrong.values()):
+        raise Mistake("your property says False to everything, right losses too. Should the value "
+                      "change with the temperature, or stay?")
+    if not any(said_right.values()) and all(said_wrong.values()):
+        raise Mistake("your answers are exchanged: True must mean that the loss is right.", 0.5)
+    if not all(said_right.values()):
+        raise Mistake("your property blames a right loss. Is its tolerance too strict, or are its "
+                      "inputs drawn anew for each temperature?", 0.3)
+    if any(said_wrong.values()):
+        raise Mistake("your property lets pass "
+                      + next(name for name, said in said_wrong.items() if said)
+                      + ". Are your two temperatures far enough apart, and your tolerance small?",
+                      0.6)
+    if not answer(_without_normalising):
+        raise Mistake("your property blames a loss that is not normalised, but uses its "
+                      "temperature. One property, one bug: do not compare with nt_xent itself.",
+                      0.6)
+    return "it finds both losses that ignore their temperature, and blames no other."
+
+
+@checker(points=3)
+def mended_loss(candidate) -> str:
+    """``candidate(z1, z2, temperature)``: NT-Xent with every property of the loss."""
+    generator = torch.Generator().manual_seed(5)
+    z1, z2 = torch.randn(10, 4, generator=generator), torch.randn(10, 4, generator=generator)
+    copies = z1.clone(), z2.clone()
+    value = candidate(z1, z2, 0.5)
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        raise Mistake("return one number as a tensor, so that it can be differentiated; got "
+                      f"{tuple(value.shape) if isinstance(value, torch.Tensor) else value!r:.60}.")
+    if not torch.equal(z1, copies[0]) or not torch.equal(z2, copies[1]):
+        raise Mistake("your function changes its inputs in place. Work on a copy: an operation "
+                      "whose name ends in _ writes where it reads.", 0.3)
+    if not torch.isfinite(value):
+        raise Mistake(f"the loss is {float(value)}. exp overflows, or a row has no candidate left: "
+                      "mask with minus infinity and use cross_entropy.")
+    z = F.normalize(torch.cat([z1, z2]), dim=0)
+    over_batch = F.cross_entropy((z @ z.T / 0.5).fill_diagonal_(-torch.inf),
+                                 torch.arange(20).roll(10))
+    unit = F.normalize(torch.cat([z1, z2]), dim=1)
+    kept = F.cross_entropy((unit @ unit.T / 0.5).fill_diagonal_(0), torch.arange(20).roll(10))
+    multiplied = losses.nt_xent(z1, z2, 2.0)
+    for wrong, sentence in (
+        (over_batch, "you mended the mask and the temperature; F.normalize still runs over the "
+                     "batch. A row is an embedding: which dimension holds its numbers?"),
+        (kept, "each view still competes with itself: a logit of 0 is a share of exp(0) = 1. Which "
+               "logit has a share of exactly 0?"),
+        (multiplied, "the temperature multiplies the cosines. A low temperature must sharpen."),
+    ):
+        if torch.allclose(value, wrong, atol=1e-5):
+            raise Mistake(sentence, 0.6)
+    broken = []
+    for name in _LOSS_PROPERTIES:
+        try:
+            properties.PROPERTIES[name](properties.Pieces(loss=candidate))
+        except AssertionError as error:
+            broken.append(f"{name}: {error}")
+    if broken:
+        share = 0.6 * (1 - len(broken) / len(_LOSS_PROPERTIES))
+        raise Mistake(f"{len(broken)} of 5 properties are broken. {broken[0]}.", round(share, 1))
+    return "all five properties hold."
+
+
+@checker(points=2)
+def diagnosis(candidate) -> str:
+    """Four letters, one a log."""
+    if not isinstance(candidate, str):
+        raise Mistake('answer with a string of four letters, such as "AABB".')
+    letters = "".join(c for c in candidate.upper() if c.isalpha())
+    if len(letters) != 4 or set(letters) - set("ABCD"):
+        raise Mistake(f"four letters out of A, B, C, D; got {candidate!r:.40}.")
+    hints = (
+        "log 1: chance is 6.24 and the floor 4.24, so 4.61 is far on its way; what does kNN say?",
+        "log 2: a loss of exactly ln(511), and one direction is left.",
+        "log 3: at the floor, every positive found, and kNN no better than a random encoder.",
+        "log 4: the floor for N = 256 and temperature 0.5 is 4.24. Can NT-Xent be below it?",
+    )
+    right = [given == key for given, key in zip(letters, _key(), strict=True)]
+    if not all(right):
+        raise Mistake(f"{sum(right)} of 4 are right. Look again at "
+                      + hints[right.index(False)], sum(right) / 4)
+    return "all four diagnoses are right."
+
+
+def _key() -> str:
+    """The answers, worked out from what the four logs say rather than written down."""
+    logs = ((4.61, 41, 0.78, 56), (6.236, 1.0, 0.002, 30), (4.25, 60, 1.0, 34), (3.9, 45, 0.8, 56))
+    floor = losses.loss_floor(256, 0.5)
+    return "".join("B" if loss < floor - 0.05 else "A" if rank < 2 else "C" if knn < 36 else "D"
+                   for loss, rank, _, knn in logs)

@@ -1,0 +1,282 @@
+"""Properties that a SimCLR project must have: each finds a bug that raises no error.
+
+Take them home: ``check_all(Pieces(loss=my_loss, views=my_views))`` returns the broken ones.
+Explained in notebooks/07.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from simclr_tut import evaluation, losses, models, training
+from simclr_tut.config import Recipe
+from simclr_tut.views import Views
+
+
+def choose_best(validation: list[float], test: list[float]) -> int:
+    """Return the number of the epoch to keep: the best on validation, whatever the test says."""
+    return max(range(len(validation)), key=lambda epoch: validation[epoch])
+
+
+def better_than(accuracy: float, threshold: float) -> bool:
+    """Return whether an accuracy, as a fraction, exceeds a threshold, as a fraction."""
+    return accuracy > threshold
+
+
+def train_briefly(model: nn.Module, images: torch.Tensor) -> None:
+    """Take three steps of SimCLR."""
+    recipe = Recipe(steps=3, batch_size=min(16, len(images)), small_size=None, bf16=False)
+    training.pretrain(model, images, Views(images.shape[-1]), recipe)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The parts of a project that can be wrong in silence; the defaults are this package's.
+
+    Attributes:
+        loss: (z1, z2, temperature) -> scalar.  views: uint8 images -> (view1, view2).
+        build: () -> a model with fresh random weights, ``.encoder`` and ``.head``.
+        train: (model, images) -> None, a few steps in place.
+        features: (model, images) -> what kNN and probe get, ``(N, F)``.
+        neighbours: (bank, k) -> the k nearest of each row within the bank, ``(N, k)``.
+        schedule: (step, steps) -> share of the full learning rate.
+        choose: (validation scores, test scores) -> epoch to keep.
+        passes: (accuracy, threshold) -> bool, both fractions.
+    """
+
+    loss: Callable = losses.nt_xent
+    views: Callable = Views(32)
+    build: Callable = lambda: models.build_model("tiny")  # noqa: E731
+    train: Callable = train_briefly
+    features: Callable = evaluation.encode
+    neighbours: Callable = evaluation.retrieval
+    schedule: Callable = training.warmup_cosine
+    choose: Callable = choose_best
+    passes: Callable = better_than
+
+
+def _embeddings(n: int = 12, d: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(n, d, generator=generator)
+    return first, first + 0.5 * torch.randn(n, d, generator=generator)
+
+
+def _pictures(n: int = 12, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, 3, 6, 6, generator=generator)
+    return (F.interpolate(coarse, 32, mode="bilinear") * 255).to(torch.uint8)
+
+
+def length_is_free(pieces: Pieces) -> None:
+    """Longer embeddings change nothing: the loss compares directions."""
+    z1, z2 = _embeddings()
+    stretched = torch.linspace(0.5, 3, len(z1))[:, None]
+    change = float((pieces.loss(stretched * z1, z2, 0.5) - pieces.loss(z1, z2, 0.5)).abs())
+    assert change < 1e-4, f"stretching embeddings moved the loss by {change:.3g}: normalise them"
+
+
+def chance_and_floor(pieces: Pieces) -> None:
+    """Equal embeddings give ln(2N - 1); positives at cosine 1 on a simplex give the floor."""
+    n = 8
+    equal = F.normalize(torch.ones(n, n), dim=1)
+    simplex = F.normalize(torch.eye(n) - 1 / n, dim=1)
+    for temperature in (0.2, 0.5, 2.0):
+        value, expected = float(pieces.loss(equal, equal, temperature)), math.log(2 * n - 1)
+        assert abs(value - expected) < 1e-3, (
+            f"equal embeddings give {value:.4g} at temperature {temperature}, not ln(2N - 1) = "
+            f"{expected:.4g}: look at the denominator, and at the mean over 2N anchors")
+        value, expected = (float(pieces.loss(simplex, simplex, temperature)),
+                           losses.loss_floor(n, temperature))
+        assert abs(value - expected) < 1e-3, (
+            f"perfect positives on a simplex give {value:.4g} at temperature {temperature}, not "
+            f"the floor {expected:.4g}: print the matrix of similarities")
+
+
+def views_are_equals(pieces: Pieces) -> None:
+    """Exchanging view 1 and view 2 changes nothing: all 2N views are anchors."""
+    z1, z2 = _embeddings()
+    z2 = z2 * torch.tensor([1.0, 2, 0.1, 1, 1, 3])  # the two sets must not look alike
+    change = float((pieces.loss(z1, z2, 0.3) - pieces.loss(z2, z1, 0.3)).abs())
+    assert change < 1e-4, f"exchanging the views moved the loss by {change:.3g}: use 2N anchors"
+
+
+def gradient_is_whole(pieces: Pieces) -> None:
+    """Autograd agrees with a finite difference in both views: nothing is detached."""
+    for moved in (0, 1):
+        pair = [z.clone().requires_grad_() for z in _embeddings(n=6)]
+        pieces.loss(*pair, 0.5).backward()
+        gradient = pair[moved].grad
+        direction = torch.randn(pair[0].shape, generator=torch.Generator().manual_seed(3))
+        step = 1e-2
+        values = []
+        for sign in (-1, 1):
+            shifted = [z.detach().clone() for z in pair]
+            shifted[moved] += sign * step * direction
+            values.append(float(pieces.loss(*shifted, 0.5)))
+        expected = (values[1] - values[0]) / (2 * step)
+        found = 0.0 if gradient is None else float((gradient * direction).sum())
+        assert abs(found - expected) < 5e-3 + 0.05 * abs(expected), (
+            f"along a direction in view {moved + 1} the loss changes by {expected:.3g}, autograd "
+            f"says {found:.3g}: look for detach() or no_grad()")
+
+
+def memory_is_square(pieces: Pieces) -> None:
+    """No saved tensor is larger than a similarity matrix: never 2N x 2N x D."""
+    z1, z2 = (z.requires_grad_() for z in _embeddings(n=32, d=64))
+    largest = 0
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal largest
+        largest = max(largest, tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        pieces.loss(z1, z2, 0.5)
+    assert largest <= 4 * 64 * 64, (
+        f"the backward pass keeps a tensor of {largest} numbers for 64 views, a similarity matrix "
+        "has 4096: multiply matrices in place of broadcasting a cosine")
+
+
+def second_view_is_new(pieces: Pieces) -> None:
+    """View 2 is no fixed change of view 1: their colours differ for most pictures."""
+    torch.manual_seed(0)
+    view1, view2 = pieces.views(_pictures(24))
+    histograms = [evaluation.color_histogram((view * 255).round().to(torch.uint8))
+                  for view in (view1, view2)]
+    same = float(((histograms[0] - histograms[1]).abs().sum(1) < 1e-3).float().mean())
+    assert same < 0.3, (f"{100 * same:.0f} % of the pairs have the same colours: the second view "
+                        "is the first one moved; draw it anew from the picture")
+
+
+def each_picture_draws(pieces: Pieces) -> None:
+    """One picture repeated gives different views: parameters belong to pictures, not batches."""
+    torch.manual_seed(0)
+    view1, _ = pieces.views(_pictures(1).repeat(24, 1, 1, 1))
+    different = {tuple(view.flatten()[::97].tolist()) for view in view1}
+    assert len(different) > 12, (f"24 copies of a picture gave {len(different)} different views: "
+                                 "draw one set of parameters for each picture")
+
+
+def start_is_random(pieces: Pieces) -> None:
+    """Two seeds give two encoders: no weights come from elsewhere."""
+    weights = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        weights.append([p.detach().clone() for p in pieces.build().encoder.parameters()
+                        if p.dim() > 1])
+    same = [torch.equal(a, b) for a, b in zip(*weights, strict=True)]
+    assert not any(same), ("two seeds give the same weights: the encoder does not start from "
+                           "random ones. Somebody trained it; on what labels?")
+
+
+def training_moves_the_encoder(pieces: Pieces) -> None:
+    """After a few steps every weight matrix of the encoder has changed."""
+    torch.manual_seed(0)
+    model = pieces.build()
+    before = [p.detach().clone() for p in model.encoder.parameters() if p.dim() > 1]
+    pieces.train(model, _pictures(32))
+    after = [p.detach() for p in model.encoder.parameters() if p.dim() > 1]
+    still = sum(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not still, (f"{still} of {len(before)} weight matrices of the encoder never moved: look "
+                       "for requires_grad=False and for what the optimiser was given")
+
+
+def rate_falls_once(pieces: Pieces) -> None:
+    """After its highest point the learning rate only falls, and it ends near zero."""
+    rates = [pieces.schedule(step, 200) for step in range(200)]
+    top = max(range(200), key=rates.__getitem__)
+    rises = sum(b > a + 1e-9 for a, b in zip(rates[top:-1], rates[top + 1:], strict=True))
+    assert rises == 0 and top < 100, (f"the rate rises again {rises} times after its peak: was the "
+                                      "schedule's length given in epochs and stepped by batches?")
+    assert rates[-1] < 0.05 * max(rates), (f"the rate ends at {rates[-1] / max(rates):.2f} of its "
+                                           "peak, not near zero")
+
+
+def nobody_finds_itself(pieces: Pieces) -> None:
+    """Searched within itself, no picture is its own neighbour."""
+    bank = _embeddings(30, 5)[0]
+    found = torch.as_tensor(pieces.neighbours(bank, 3))
+    own = int((found == torch.arange(30)[:, None]).any(1).sum())
+    assert own == 0, f"{own} of 30 pictures found themselves: set the diagonal to minus infinity"
+
+
+def company_does_not_matter(pieces: Pieces) -> None:
+    """A picture's features are the same alone and in a batch: batch norm is in evaluation mode."""
+    torch.manual_seed(0)
+    model, pictures = pieces.build(), _pictures(8)
+    models.settle_batch_norm(model, [pictures.float() / 255])
+    model.train()  # as a training loop leaves it
+    together = pieces.features(model, pictures)[:4]
+    apart = pieces.features(model, pictures[:4])
+    change = float((together - apart).abs().max() / together.abs().max().clamp_min(1e-12))
+    assert change < 1e-3, (f"features change by {100 * change:.0f} % with the company a picture "
+                           "keeps: call eval() before encoding")
+
+
+def head_is_left_out(pieces: Pieces) -> None:
+    """Features stay the same when the projection head is replaced: they are h, not z."""
+    torch.manual_seed(0)
+    model, pictures = pieces.build().eval(), _pictures(8)
+    before = pieces.features(model, pictures)
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter)
+    after = pieces.features(model, pictures)
+    same = before.shape == after.shape and torch.allclose(before, after, atol=1e-5)
+    assert same, "another head gives other features: evaluate h, before the head, not z"
+
+
+def no_vote_for_the_test_set(pieces: Pieces) -> None:
+    """The chosen epoch stays the same whatever the test scores are."""
+    validation = [0.50, 0.61, 0.58, 0.60]
+    chosen = {pieces.choose(validation, test) for test in
+              ([0.5, 0.6, 0.7, 0.4], [0.9, 0.1, 0.2, 0.3], [0.1, 0.2, 0.3, 0.95])}
+    assert chosen == {1}, (f"epochs {sorted(chosen)} are chosen for the same validation scores: "
+                           "the test scores have a vote")
+
+
+def chance_does_not_pass(pieces: Pieces) -> None:
+    """Guessing fails a threshold and a good model passes it: one unit on both sides."""
+    assert not pieces.passes(0.10, 0.70), (
+        "guessing among ten classes passes a threshold of 70 %: a percentage is compared with a "
+        "fraction")
+    assert pieces.passes(0.83, 0.70), "83 % fails a threshold of 70 %: compare like with like"
+
+
+PROPERTIES: dict[str, Callable[[Pieces], None]] = {
+    "length is free": length_is_free,
+    "chance and floor": chance_and_floor,
+    "views are equals": views_are_equals,
+    "gradient is whole": gradient_is_whole,
+    "memory is square": memory_is_square,
+    "second view is new": second_view_is_new,
+    "each picture draws": each_picture_draws,
+    "start is random": start_is_random,
+    "training moves the encoder": training_moves_the_encoder,
+    "rate falls once": rate_falls_once,
+    "nobody finds itself": nobody_finds_itself,
+    "company does not matter": company_does_not_matter,
+    "head is left out": head_is_left_out,
+    "test set has no vote": no_vote_for_the_test_set,
+    "chance does not pass": chance_does_not_pass,
+}
+
+
+def check_all(pieces: Pieces) -> dict[str, str]:
+    """Return the broken properties, each with the sentence that says what was seen.
+
+    A piece that raises an error breaks the property too. The random state is put back.
+    """
+    broken = {}
+    for name, holds in PROPERTIES.items():
+        with torch.random.fork_rng():
+            try:
+                holds(pieces)
+            except Exception as error:
+                broken[name] = str(error) or type(error).__name__
+    return broken

@@ -1,0 +1,118 @@
+"""The property suite of notebook 07: the package has every property, and mutants lose one.
+
+The mutants here are not those of the notebook.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from simclr_tut import evaluation, losses, models
+from simclr_tut.checks import properties
+from simclr_tut.checks.properties import Pieces, check_all
+from simclr_tut.views import Views
+
+RIGHT = Pieces()
+
+
+def similarities(z1, z2, temperature):
+    z = F.normalize(torch.cat([z1, z2]), dim=1)
+    return z @ z.T / temperature
+
+
+def mutant(change):
+    """NT-Xent with ``change`` applied to its logits or its targets."""
+    def loss(z1, z2, temperature=0.5):
+        logits = similarities(z1, z2, temperature).fill_diagonal_(-torch.inf)
+        return change(logits, torch.arange(2 * len(z1)).roll(len(z1)))
+    return loss
+
+
+def one_mask_for_all(images):
+    view, _ = Views(32)(images[:1])
+    return view.repeat(len(images), 1, 1, 1), Views(32)(images)[1]
+
+
+LOSSES = {
+    "sum for mean": (mutant(lambda x, y: F.cross_entropy(x, y, reduction="sum")),
+                     "chance and floor"),
+    "both directions added": (lambda a, b, t=0.5: 2 * losses.nt_xent(a, b, t), "chance and floor"),
+    "temperature multiplied": (lambda a, b, t=0.5: losses.nt_xent(a, b, 1 / t), "chance and floor"),
+    "temperature ignored": (lambda a, b, t=0.5: losses.nt_xent(a, b, 0.5), "chance and floor"),
+    "wrong positive": (mutant(lambda x, y: F.cross_entropy(x, y.roll(1))), "chance and floor"),
+    "diagonal set to 0": (lambda a, b, t=0.5: F.cross_entropy(
+        similarities(a, b, t).fill_diagonal_(0), torch.arange(2 * len(a)).roll(len(a))),
+        "chance and floor"),
+    "cross-view only": (lambda a, b, t=0.5: F.cross_entropy(
+        F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / t, torch.arange(len(a))),
+        "chance and floor"),
+    "normalised over the batch": (lambda a, b, t=0.5: F.cross_entropy(
+        (lambda z: (z @ z.T / t).fill_diagonal_(-torch.inf))(F.normalize(torch.cat([a, b]), dim=0)),
+        torch.arange(2 * len(a)).roll(len(a))), "chance and floor"),
+    "one view detached": (lambda a, b, t=0.5: losses.nt_xent(a.detach(), b, t),
+                          "gradient is whole"),
+    "only one view normalised": (lambda a, b, t=0.5: F.cross_entropy(
+        (lambda z: (z @ z.T / t).fill_diagonal_(-torch.inf))(torch.cat([F.normalize(a, dim=1), b])),
+        torch.arange(2 * len(a)).roll(len(a))), "views are equals"),
+}
+OTHERS = {
+    "views: one crop for all": ({"views": one_mask_for_all}, "each picture draws"),
+    "views: twice the same": ({"views": lambda x: (Views(32)(x)[0],) * 2}, "second view is new"),
+    "schedule: constant": ({"schedule": lambda step, steps: 1.0}, "rate falls once"),
+    "schedule: restarts": ({"schedule": lambda step, steps: 1 - (step % 50) / 50},
+                           "rate falls once"),
+    "features: z": ({"features": lambda m, x: evaluation.encode(m, x, "z")}, "head is left out"),
+    "features: train mode": ({"features": lambda m, x: m.train().encode(x.float() / 255).detach()},
+                             "company does not matter"),
+    "build: shipped weights": ({"build": models.load_pretrained}, "start is random"),
+    "train: only the head": ({"train": lambda m, x: [p.data.add_(1) for p in
+                                                     m.head.parameters()]},
+                             "training moves the encoder"),
+    "neighbours: with itself": ({"neighbours": lambda bank, k: (bank @ bank.T).topk(k).indices},
+                                "nobody finds itself"),
+    "choose: mean of both": ({"choose": lambda v, t: max(range(4), key=lambda i: v[i] + t[i])},
+                             "test set has no vote"),
+    "passes: percent": ({"passes": lambda a, t: 100 * a > t}, "chance does not pass"),
+    "passes: other percent": ({"passes": lambda a, t: a > 100 * t}, "chance does not pass"),
+}
+
+
+def test_the_package_has_every_property():
+    assert check_all(RIGHT) == {}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_mutants_of_the_loss_are_killed(name):
+    loss, expected = LOSSES[name]
+    assert expected in check_all(replace(RIGHT, loss=loss))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_mutants_of_the_other_pieces_are_killed_by_one_property(name):
+    change, expected = OTHERS[name]
+    assert list(check_all(replace(RIGHT, **change))) == [expected]
+
+
+def test_right_answers_written_in_another_way_are_not_blamed():
+    def by_logsumexp(z1, z2, temperature=0.5):
+        logits = similarities(z1, z2, temperature)
+        mask = torch.eye(len(logits), dtype=torch.bool)
+        n = len(z1)
+        positive = torch.cat([logits.diagonal(n), logits.diagonal(-n)])
+        return (logits.masked_fill(mask, -torch.inf).logsumexp(1) - positive).mean()
+
+    def cosine(step, steps):
+        return max(0.0, 1 - step / (steps - 1))
+
+    assert check_all(replace(RIGHT, loss=by_logsumexp, schedule=cosine,
+                             views=Views(24, color=0.3, crop=(0.1, 0.9)))) == {}
+
+
+def test_a_piece_that_raises_breaks_its_property_and_the_random_state_is_put_back():
+    before = torch.random.get_rng_state()
+    broken = check_all(replace(RIGHT, loss=lambda *_: 1 / 0))
+    assert {"length is free", "chance and floor"} <= broken.keys()
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert set(broken) <= set(properties.PROPERTIES)
