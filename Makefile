@@ -1,5 +1,6 @@
 # make lab   open the course          make run    execute every notebook into build/run
 # make test  everything CI checks     make data   fetch CIFAR-10 ahead
+# make student  notebooks without solutions, in build/student
 # make clean remove what was built    (the first call sets up .venv; later calls are quick)
 #
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   a small torch without CUDA
@@ -8,7 +9,7 @@
 # PYTHON=FILE       use an interpreter that already holds everything; nothing is installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test data clean
+.PHONY: help lab run test data student clean
 TORCH_INDEX ?=
 VENV := $(or $(CI_VENV),.venv)
 SYSTEM_PYTHON ?= python3
@@ -55,6 +56,9 @@ test: $(TEST_READY)
 
 data: $(LAB_READY)
 	$(PY) -m simclr_tut download
+
+student: $(LAB_READY)
+	$(PY) tools/make_student.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,7 @@
 One run after the other; each gets the same seconds on this machine, turned into steps by timing
 its own step. Accuracy is a weighted kNN (k = 200) of the 5,000 validation pictures of CIFAR-10
 against the 45,000 others: test pictures take no part. Records are appended to
-benchmarks/results/recipe_search.jsonl; a run that has its record is not repeated.
+simclr_tut/assets/results/recipe_search.jsonl; a run that has its record is not repeated.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import argparse
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from benchmarks.common import append_record, provenance, read_records
+from benchmarks.common import RESULTS, append_record, provenance, read_records
 from simclr_tut import config, data, evaluation, models, training
 from simclr_tut.views import Views
 
-RESULTS = Path(__file__).parent / "results" / "recipe_search.jsonl"
+FILE = RESULTS / "recipe_search.jsonl"
 BASE = "32s2 32 64s2 128s2"
 SHORT = "32s2 64s2 128s2"
 # Changes to the recipe; "net" lists the stem and the residual blocks as width and stride, "pN" a
@@ -57,7 +56,8 @@ VARIANTS: dict[str, dict] = {
     "decay-1e-3": {"weight_decay": 1e-3},
     # second round, on the network that won the first
     **{f"short {name}": {"net": SHORT, **changes} for name, changes in {
-        "small-20": {"small_size": 20}, "small-16": {"small_size": 16},
+        "": {}, "small-90": {"small_share": 0.9}, "small-20": {"small_size": 20},
+        "small-16": {"small_size": 16},
         "small-20-85": {"small_size": 20, "small_share": 0.85},
         "p256": {"net": SHORT + " p256"}, "64 at 8": {"net": "32s2 64s2 64 128s2"},
         "wide": {"net": "48s2 96s2 192s2"}, "wide end": {"net": "32s2 64s2 192s2"},
@@ -122,8 +122,8 @@ class Clock:
         return self.views(images, size=size)
 
 
-def run(name: str, seed: int, seconds: float) -> dict:
-    """Train one variant and return its record."""
+def run(name: str, seed: int, seconds: float, steps: int | None) -> dict:
+    """Train one variant, for seconds of this machine or for given steps; return its record."""
     changes = dict(VARIANTS[name])
     net = changes.pop("net", BASE)
     options = {key: changes.pop(key) for key in ("gray", "color_p", "flip") if key in changes}
@@ -135,7 +135,7 @@ def run(name: str, seed: int, seconds: float) -> dict:
     unlabelled, validation = data.split_labels(train, recipe.validation_images)
     views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color, **options)
     quickest = step_seconds(build(net, recipe), unlabelled.images, views, recipe)
-    recipe = replace(recipe, seconds=None, steps=round(seconds / quickest))
+    recipe = replace(recipe, seconds=None, steps=steps or round(seconds / quickest))
     config.seed_everything(seed)
     model = build(net, recipe)
     started = time.perf_counter()
@@ -143,7 +143,8 @@ def run(name: str, seed: int, seconds: float) -> dict:
     knn = evaluation.knn_accuracy(
         evaluation.encode(model, unlabelled), unlabelled.labels,
         evaluation.encode(model, validation), validation.labels)
-    return {"variant": name, "changes": VARIANTS[name], "seed": seed, "budget_seconds": seconds,
+    return {"variant": name, "changes": VARIANTS[name], "seed": seed,
+            "budget_seconds": None if steps else seconds,
             "steps": len(history.loss), "step_ms": 1000 * quickest,
             "epochs": len(history.loss) * recipe.batch_size / len(unlabelled),
             "parameters": models.count_parameters(model.encoder), "knn_validation": knn,
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seconds", type=float, default=100)
+    parser.add_argument("--steps", type=int, help="given steps in place of seconds")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--changes", type=json.loads, help='a variant of your own, as {"lr": 0.2}')
     arguments = parser.parse_args()
@@ -165,13 +167,14 @@ def main() -> None:
     facts = provenance("python -m benchmarks.recipe_search", threads=arguments.threads)
     for seed in arguments.seeds:
         for name in arguments.variants or VARIANTS:
-            done = read_records(RESULTS)
-            if any((r["variant"], r["seed"], r["budget_seconds"], r["threads"], r["changes"])
-                   == (name, seed, arguments.seconds, arguments.threads,
-                       json.loads(json.dumps(VARIANTS[name]))) for r in done):
+            done = read_records(FILE)
+            changes = json.loads(json.dumps(VARIANTS[name]))
+            if any((r["variant"], r["seed"], r["changes"]) == (name, seed, changes)
+                   and (r["steps"] == arguments.steps if arguments.steps
+                        else r["budget_seconds"] == arguments.seconds) for r in done):
                 continue
-            record = {**run(name, seed, arguments.seconds), **facts}
-            append_record(RESULTS, record)
+            record = {**run(name, seed, arguments.seconds, arguments.steps), **facts}
+            append_record(FILE, record)
             print(f"{name:18s} seed {seed}  {record['steps']:5d} steps of "
                   f"{record['step_ms']:4.0f} ms   "
                   f"kNN {100 * record['knn_validation']:.1f} %", flush=True)

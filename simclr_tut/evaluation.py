@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -192,6 +192,26 @@ def linear_probe(
     predictions = probe.predict(test_features)
     return ProbeResult(float((predictions == test_labels).float().mean()), probe.strength,
                        probe.validation, predictions)
+
+
+def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
+             test_features: torch.Tensor, test_values: torch.Tensor,
+             strength: float = 1.0) -> float:
+    """Return how much of a continuous factor features explain linearly: R2 on test data.
+
+    Args: features ``(N, F)``; values ``(N,)`` float.  strength: of the ridge penalty, above 0.
+    Returns: 1 for perfect prediction, 0 for guessing the mean; below 0 is worse than that.
+    Raises: ValueError if shapes do not fit or the test values do not vary.
+    Explained in notebooks/06.
+    """
+    for x, y in ((train_features, train_values), (test_features, test_values)):
+        _check_labelled(x, y)
+    if not float(test_values.float().var()) > 0:
+        raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
+    scaler = StandardScaler().fit(train_features.numpy())
+    model = Ridge(alpha=strength).fit(scaler.transform(train_features.numpy()),
+                                      train_values.numpy())
+    return float(model.score(scaler.transform(test_features.numpy()), test_values.numpy()))
 
 
 def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,

@@ -142,3 +142,14 @@ def test_bad_input_is_named(change, message):
             "queries": torch.rand(2, 3)}
     with pytest.raises(ValueError, match=message):
         evaluation.knn_predict(**{**good, **change})
+
+
+def test_ridge_r2_is_one_for_what_features_hold_and_zero_for_noise():
+    x = torch.randn(600, 5, generator=torch.Generator().manual_seed(0))
+    y = x @ torch.tensor([1.0, -2, 0, 0, 0.5]) + 3
+    noise = torch.randn(600, generator=torch.Generator().manual_seed(1))
+    assert evaluation.ridge_r2(x[:400], y[:400], x[400:], y[400:]) > 0.999
+    assert abs(evaluation.ridge_r2(x[:400], noise[:400], x[400:], noise[400:])) < 0.1
+    assert evaluation.ridge_r2(x[:400], y[:400], x[400:], -y[400:]) < 0
+    with pytest.raises(ValueError, match="must vary"):
+        evaluation.ridge_r2(x, y, x, torch.ones(600))
