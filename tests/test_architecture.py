@@ -28,7 +28,8 @@ HOMES = {
     "IPython": {"plots", "widgets"},
 }
 # Private files that are parts of a module: its rules are theirs.
-PARTS = {"_checkpoint": "training", "_parallel": "training", "_folder": "data"}
+PARTS = {"_checkpoint": "training", "_parallel": "training", "_folder": "data",
+         "_fetch": "data"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
