@@ -39,8 +39,9 @@ def fetch(name: str, root: Path, load: Callable[[Path], object]) -> bool:
             _take_place(path, root / path.name)
     except (OSError, RuntimeError, EOFError, ValueError, http.client.HTTPException,
             tarfile.TarError, zlib.error) as error:
+        said = " ".join(str(error).split())  # in one line
         raise OSError(
-            f"fetching {name} failed ({type(error).__name__}: {error}); nothing of it was kept. "
+            f"fetching {name} failed ({type(error).__name__}: {said}); nothing of it was kept. "
             "Run the same again, or set SIMCLR_TUT_OFFLINE=1 to go on without it.") from error
     finally:
         socket.setdefaulttimeout(before)
