@@ -1,4 +1,7 @@
-"""``python -m simclr_tut doctor | pretrain | evaluate | download``."""
+"""``python -m simclr_tut doctor | pretrain | evaluate | download``.
+
+With K processes: ``torchrun --nproc-per-node=K -m simclr_tut pretrain``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import platform
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torchvision
@@ -49,35 +53,52 @@ def doctor_lines() -> list[str]:
 def _pretrain(arguments: argparse.Namespace) -> None:
     recipe = config.recipe("pretrain")
     changes = {"dataset": arguments.dataset, "seed": arguments.seed}
+    if arguments.batch_size is not None:
+        changes["batch_size"] = arguments.batch_size
     for budget in ("seconds", "epochs", "steps"):
         if getattr(arguments, budget) is not None:
             changes.update(seconds=None, epochs=None, steps=None)
             changes[budget] = getattr(arguments, budget)
     recipe = replace(recipe, **changes)
+    folder = Path(arguments.folder) if arguments.folder else config.home() / "command-line"
+    with training.joined_processes() as (rank, world):
+        _pretrain_together(recipe, folder, rank, world)
+
+
+def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: int) -> None:
+    """What each process does; the first one alone talks and writes."""
+    def say(line: str) -> None:
+        if rank == 0:
+            print(line, flush=True)
+
     config.seed_everything(recipe.seed)
     train = data.load_dataset(recipe.dataset, "train", recipe.train_images)
-    print(config.scale_line(recipe, round((recipe.seconds or 60) / 60, 1), train.name))
+    say(config.scale_line(recipe, round((recipe.seconds or 60) / 60, 1), train.name))
+    if world > 1:
+        say(f"{world} processes, {recipe.batch_size // world} of {recipe.batch_size} pictures each")
     model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
                                recipe.head_layers)
     n = min(recipe.batch_size, len(train))
-    print(f"loss: chance {losses.chance_loss(n):.3f}, "
-          f"floor {losses.loss_floor(n, recipe.temperature):.3f}")
+    say(f"loss: chance {losses.chance_loss(n):.3f}, "
+        f"floor {losses.loss_floor(n, recipe.temperature):.3f}")
 
     def report(epoch: int, history: training.History) -> None:
         recent = history.loss[-50:]
-        print(f"epoch {epoch:3d}  step {len(history.loss)}/{history.steps}  "
-              f"loss {sum(recent) / len(recent):.3f}  {history.seconds:.0f} s", flush=True)
+        say(f"epoch {epoch:3d}  step {len(history.loss)}/{history.steps}  "
+            f"loss {sum(recent) / len(recent):.3f}  {history.seconds:.0f} s")
 
-    folder = config.home() / "command-line"
     views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color)
     history = training.pretrain(model, train.images, views, recipe, report, folder)
     path = folder / "model.safetensors"
-    models.save_weights(model, path, {
-        "encoder": recipe.encoder, "head_hidden": recipe.head_hidden, "head_dim": recipe.head_dim,
-        "head_layers": recipe.head_layers, "dataset": train.name, "seed": recipe.seed,
-        "steps": len(history.loss), "seconds": round(history.seconds, 1)})
+    if rank == 0:
+        models.save_weights(model, path, {
+            "encoder": recipe.encoder, "head_hidden": recipe.head_hidden,
+            "head_dim": recipe.head_dim, "head_layers": recipe.head_layers, "dataset": train.name,
+            "seed": recipe.seed, "steps": len(history.loss), "processes": world,
+            "seconds": round(history.seconds, 1)})
     state = "interrupted; the same command goes on" if history.interrupted else "done"
-    print(f"{state}: {path}")
+    per_second = len(history.loss) * n / max(history.seconds, 1e-9)
+    say(f"{state}: {path} ({per_second:.0f} pictures a second)")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -106,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="what this machine can do")
     pretrain = commands.add_parser("pretrain", help="train without labels, as notebook 04 does")
     pretrain.add_argument("--seed", type=int, default=0)
+    pretrain.add_argument("--batch-size", type=int, help="of all processes together")
+    pretrain.add_argument("--folder", help="for the checkpoint; a run found there goes on")
     budget = pretrain.add_mutually_exclusive_group()
     budget.add_argument("--seconds", type=float)
     budget.add_argument("--epochs", type=float)
@@ -122,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             {"pretrain": _pretrain, "evaluate": _evaluate, "download": _download}[
                 chosen.command](chosen)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"simclr_tut: {error}", file=sys.stderr)
         return 1
     return 0

@@ -166,6 +166,22 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(supported and supported())
 
 
+@dataclass(frozen=True)
+class Launched:
+    """One of the processes that torchrun started: its number on this machine, and how many."""
+
+    local_rank: int
+    local_world: int
+
+
+def launched_processes() -> Launched | None:
+    """Return what torchrun said to this process; None where it was started alone."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        return None
+    return Launched(int(os.environ.get("LOCAL_RANK", 0)),
+                    int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 def home() -> Path:
     """Return the folder for this reader's runs at this scale, and make it.
 

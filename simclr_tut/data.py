@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import socket
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from simclr_tut import config, shapes
+from simclr_tut._fetch import fetch
+from simclr_tut._folder import SUFFIXES, load_folder
 
 DATASETS = ("shapes", "cifar10", "stl10", "fashion_mnist")
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class ImageData:
         classes: the K names.
         factors: true factors of variation, each ``(N,)``, for shapes; else None.
         name: the data set that was really loaded.
+        left_out: files of a folder that could not be read, each with the reason.
     """
 
     images: torch.Tensor
@@ -38,6 +39,7 @@ class ImageData:
     classes: tuple[str, ...]
     factors: dict[str, torch.Tensor] | None = None
     name: str = "pictures"
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
@@ -67,13 +69,18 @@ class ImageData:
                        factors=factors)
 
 
-def load_dataset(name: str | Path, split: str = "train", n: int | None = None) -> ImageData:
+def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
+                 size: int = 32) -> ImageData:
     """Load a data set as uint8 tensors; falls back from an absent CIFAR-10 to shapes.
+
+    A folder may hold JPEG, PNG and WebP files of any kind in any tree; the first folder below it
+    is the class. They are decoded once, cut square, into a cache that is mapped into memory.
 
     Args:
         name: "shapes", "cifar10", "stl10", "fashion_mnist", or a folder of pictures.
         split: "train" or "test".
         n: how many pictures, drawn once with a fixed seed; None for all (shapes: 20,000 / 4,000).
+        size: side in pixels to which a folder's pictures are brought.
     Returns: the data; its ``name`` says what was really loaded.
     Raises: ValueError for an unknown name or split; FileNotFoundError or OSError, with what to do,
         for a folder or archive that is absent, empty or broken.
@@ -83,10 +90,12 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None) -
         raise ValueError(f'split must be "train" or "test"; got {split!r}.')
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, or None for all; got {n}.")
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
     if name == "shapes":
         return _shapes(split, n)
     if name not in DATASETS:
-        data = _folder(Path(name), split)
+        data = _folder(Path(name).expanduser(), split, size)
     else:
         data = _find_on_disk(str(name), split) or _download(str(name), split)
         if data is None and name == "cifar10":
@@ -181,31 +190,11 @@ def _find_on_disk(name: str, split: str) -> ImageData | None:
 
 
 def _download(name: str, split: str) -> ImageData | None:
-    """Fetch through torchvision where the network answers within three seconds."""
-    if config.offline() or not _network():
-        return None
+    """Fetch through torchvision where the host answers within seconds; None where it does not."""
     root = config.data_folders()[-1]
-    root.mkdir(parents=True, exist_ok=True)
-    return _torchvision(name, split, root, download=True)
-
-
-def _network() -> bool:
-    """Whether the host of CIFAR-10 answers soon; names are looked up in a thread that may hang."""
-    import threading
-
-    answer = []
-
-    def ask() -> None:
-        try:
-            socket.create_connection(("www.cs.toronto.edu", 443), timeout=3).close()
-            answer.append(True)
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(4)
-    return bool(answer)
+    if not fetch(name, root, lambda half: _torchvision(name, split, half, download=True)):
+        return None
+    return _torchvision(name, split, root, download=False)
 
 
 def _torchvision(name: str, split: str, root: Path, download: bool) -> ImageData | None:
@@ -219,10 +208,15 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> ImageData
         arguments = {"train": split == "train"}
     try:
         loaded = classes[name](root=str(root), download=download, **arguments)
-    except RuntimeError as error:
+    except RuntimeError:
         if download:
-            raise OSError(f"fetching {name} failed: {error} Run the same again.") from error
+            raise
         return None  # torchvision raises where its files are absent or fail their checksum
+    except (OSError, ValueError, AssertionError, EOFError) as error:
+        if download:
+            raise
+        raise OSError(f"the files of {name} under {root} are broken ({error}). Delete them; they "
+                      "will be fetched again.") from error
     images = torch.as_tensor(np.asarray(loaded.data))
     if name == "cifar10":
         images = images.permute(0, 3, 1, 2).contiguous()
@@ -262,7 +256,7 @@ def _zip(archive: Path, split: str) -> ImageData:
     try:
         with zipfile.ZipFile(archive) as file:
             names = sorted(n for n in file.namelist()
-                           if f"{split}/" in n and Path(n).suffix.lower() in _SUFFIXES)
+                           if f"{split}/" in n and Path(n).suffix.lower() in SUFFIXES)
             if not names:
                 raise OSError(f"{archive} holds no pictures under {split}/CLASS/.")
             classes = tuple(sorted({Path(n).parent.name for n in names}))
@@ -292,34 +286,11 @@ def _keep(path: Path, **arrays: np.ndarray) -> None:
 
 
 def _folder(root: Path, split: str, size: int = 32) -> ImageData:
-    """Read a folder of pictures, [split/]CLASS/*.jpg, cut square and resized to ``size``."""
     if not root.is_dir():
         raise FileNotFoundError(
             f"dataset must be one of {', '.join(DATASETS)} or an existing folder of pictures; "
             f"got {str(root)!r}."
         )
-    base = root / split if (root / split).is_dir() else root
-    files = sorted(p for p in base.rglob("*") if p.suffix.lower() in _SUFFIXES)
-    classes = tuple(sorted({p.parent.name for p in files if p.parent != base})) or ("unlabelled",)
-    images, labels, broken = [], [], []
-    for path in files:
-        try:
-            picture = Image.open(path).convert("RGB")
-        except (OSError, UnidentifiedImageError):
-            broken.append(path)
-            continue
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        square = picture.crop((left, top, left + side, top + side))
-        if side != size:
-            square = square.resize((size, size), Image.Resampling.BILINEAR)
-        images.append(np.asarray(square).transpose(2, 0, 1))
-        labels.append(classes.index(path.parent.name) if path.parent != base else
-                      (0 if classes == ("unlabelled",) else -1))
-    if not images:
-        raise FileNotFoundError(
-            f"{base} holds no picture that can be read ({len(files)} files, {len(broken)} broken). "
-            "Expected JPEG, PNG or WebP files, best as CLASS/picture.jpg."
-        )
-    return ImageData(torch.from_numpy(np.stack(images)), torch.tensor(labels), classes,
-                     name=root.name)
+    found = load_folder(root, split, size)
+    return ImageData(found.images, found.labels, found.classes, name=root.resolve().name,
+                     left_out=found.left_out)

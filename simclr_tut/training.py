@@ -6,9 +6,7 @@ gives the weights of the run that was not.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import signal
 import threading
 import time
@@ -18,16 +16,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from simclr_tut import _parallel
+from simclr_tut._checkpoint import Checkpoint
+from simclr_tut._parallel import gather, joined_processes, processes
 from simclr_tut.config import Recipe, has_fast_bf16, pick_device
 from simclr_tut.losses import nt_xent
 
 Inputs = tuple[torch.Tensor, ...]
 Objective = Callable[[nn.Module, Inputs], torch.Tensor]
+_SAVE_SECONDS = 30  # between two checkpoints: what a power cut can cost
+
+__all__ = [
+    "History", "build_optimizer", "gather", "gathered_objective", "joined_processes", "pretrain",
+    "processes", "simclr_objective", "train_step", "train_supervised", "warmup_cosine",
+]
 
 
 @dataclass
@@ -75,6 +80,16 @@ def simclr_objective(model: nn.Module, views: Inputs, temperature: float) -> tor
     return nt_xent(z1, z2, temperature)
 
 
+def gathered_objective(model: nn.Module, views: Inputs, temperature: float) -> torch.Tensor:
+    """NT-Xent of the pictures of all processes: each encodes its own and compares with everyone's.
+
+    Args: views: of this process's N / K pictures, two ``(N / K, C, H, W)`` tensors.
+    Returns: the same loss in every process. Explained in notebooks/09.
+    """
+    z1, z2 = model(torch.cat(views)).float().chunk(2)  # (N / K, D) of this process
+    return nt_xent(gather(z1), gather(z2), temperature)  # (N, D) of all
+
+
 def train_step(
     model: nn.Module, views: Inputs, optimizer: torch.optim.Optimizer, objective: Objective
 ) -> torch.Tensor:
@@ -102,24 +117,34 @@ def pretrain(
 ) -> History:
     """Train ``model`` without labels for the recipe's budget.
 
+    Under torchrun each of K processes calls this with the same arguments, inside
+    ``joined_processes()``: a batch is then shared out, and negatives come from all of it.
+
     Args:
         model: a SimCLR, trained with NT-Xent, or any module with ``.loss(*views) -> scalar``.
         images: ``(N, ...)`` uint8, in memory or memory-mapped.
         views: makes views of a batch: ``views(images, size=...) -> (view1, view2)``.
         on_epoch: called after every ``recipe.eval_every`` epochs with (epoch, history); the dict
-            it returns joins ``history.epochs``. Its seconds are not training seconds.
+            it returns joins ``history.epochs``. Its seconds are not training seconds. With
+            several processes the first one alone calls it.
         folder: where the checkpoint lives; a run found there is resumed. None: no checkpoint.
     Returns: the history, also after an interrupt (``history.interrupted``).
     Raises: ValueError for too few images or a checkpoint of another run; FloatingPointError
-        when the loss is no longer a number.
+        when the loss is no longer a number; OSError when the last checkpoint cannot be written;
+        ConnectionError when another process is lost.
     Explained in notebooks/04.
     """
     if hasattr(model, "loss"):
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
             return module.loss(*inputs)
+        if processes()[1] > 1:
+            raise ValueError("a model with its own loss trains in one process, for its negatives "
+                             "or statistics would stay apart; start it without torchrun.")
     else:
+        chosen_objective = simclr_objective if processes()[1] == 1 else gathered_objective
+
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
-            return simclr_objective(module, inputs, recipe.temperature)
+            return chosen_objective(module, inputs, recipe.temperature)
 
     images = _near(images)
 
@@ -198,29 +223,47 @@ def _run(
         with autocast:
             return objective(module, inputs)
 
-    batch = min(recipe.batch_size, n)
+    rank, world = processes()
+    batch = _batch_size(recipe.batch_size, n, world)
     per_epoch = max(1, n // batch)
+    trained, step_objective = model, in_precision
+    if world > 1:
+        trained = _parallel.wrap(model, in_precision)
+
+        def step_objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+            return module(*inputs)
+
     optimizer = build_optimizer(model, recipe)
     history = History()
-    checkpoint = _Checkpoint(Path(folder), model, optimizer, recipe, n) if folder else None
+    checkpoint = Checkpoint(Path(folder), model, optimizer, {
+        **asdict(recipe), "images": n, "processes": world}) if folder else None
     with torch.random.fork_rng():
-        if checkpoint and checkpoint.path.exists():
+        if checkpoint and _parallel.agree(checkpoint.exists()):
             checkpoint.load(history)
         else:
-            history.steps = _plan_steps(model, optimizer, make_inputs, in_precision, recipe,
-                                        n, batch, per_epoch)
+            steps = _plan_steps(trained, optimizer, make_inputs, step_objective, recipe, n, batch,
+                                per_epoch)
+            history.steps = int(_parallel.agree(steps))
+            if checkpoint and rank == 0:
+                checkpoint.save(history)  # keeps the plan, and shows a full disk at once
         first_full = round(recipe.small_share * history.steps) if recipe.small_size else 0
-        saved = time.perf_counter()
-        with _stop_between_steps() as stop:
+        saved, saved_step = time.perf_counter(), len(history.loss)
+
+        def where() -> str:
+            return (f"The checkpoint of step {saved_step} is whole: {folder}. Start the same again "
+                    "to go on from there." if folder else "There is no checkpoint.")
+
+        with _stop_between_steps() as stop, _parallel.losses_named(where):
             for step in range(len(history.loss), history.steps):
                 started = time.perf_counter()
-                torch.manual_seed(recipe.seed * 1_000_003 + step)
+                torch.manual_seed(recipe.seed * 1_000_003 + step + rank * 40_000_003)
                 chosen = _batch_indices(n, batch, step, per_epoch, recipe.seed)
                 share = warmup_cosine(step, history.steps, recipe.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.lr * share
                 size = recipe.small_size if step < first_full else None
-                loss = float(train_step(model, make_inputs(chosen, size), optimizer, in_precision))
+                inputs = make_inputs(chosen, size)
+                loss = float(train_step(trained, inputs, optimizer, step_objective))
                 history.loss.append(loss)
                 history.lr.append(recipe.lr * share)
                 history.seconds += time.perf_counter() - started
@@ -231,16 +274,19 @@ def _run(
                     )
                 epoch, rest = divmod(step + 1, per_epoch)
                 last = step + 1 == history.steps
-                if on_epoch and (last or (rest == 0 and epoch % recipe.eval_every == 0)):
+                looking = last or (rest == 0 and epoch % recipe.eval_every == 0)
+                if on_epoch and rank == 0 and looking:
                     facts = on_epoch(epoch, history) or {}
                     history.epochs.append({**facts, "epoch": (step + 1) / per_epoch,
                                            "step": step + 1, "seconds": history.seconds})
                     model.train()
-                history.interrupted = stop.is_set() and not last
-                if checkpoint and (last or stop.is_set() or time.perf_counter() - saved > 30):
-                    checkpoint.save(history)
-                    saved = time.perf_counter()
-                if stop.is_set():
+                stopping = bool(_parallel.agree(stop.is_set()))
+                history.interrupted = stopping and not last
+                due = time.perf_counter() - saved > _SAVE_SECONDS
+                if checkpoint and rank == 0 and (last or stopping or due):
+                    checkpoint.save(history, must=last or stopping)
+                    saved, saved_step = time.perf_counter(), step + 1
+                if stopping:
                     break
     model.eval()
     return history
@@ -253,17 +299,28 @@ def _stop_between_steps() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.getsignal(signal.SIGINT)
+    numbers = (signal.SIGINT, signal.SIGTERM)  # a key press; a batch system or a closing kernel
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers}
 
-    def on_interrupt(number: int, frame: object) -> None:
+    def on_signal(number: int, frame: object) -> None:
         stop.set()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[number])
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in numbers:
+        signal.signal(number, on_signal)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
+def _batch_size(asked: int, n: int, world: int) -> int:
+    """Pictures in a batch of all processes together: no more than there are, shared out evenly."""
+    if asked % world or n < world:
+        raise ValueError(f"batch_size must be a multiple of the {world} processes, and each needs "
+                         f"a picture; got {asked} and {n} pictures.")
+    return min(asked, n - n % world)
 
 
 def _plan_steps(
@@ -300,74 +357,15 @@ _ORDERS: dict[tuple[int, int, int], torch.Tensor] = {}
 
 
 def _batch_indices(n: int, batch: int, step: int, per_epoch: int, seed: int) -> torch.Tensor:
-    """Indices of the batch of ``step``: each epoch is a permutation drawn from (seed, epoch)."""
+    """This process's share of the batch of ``step``; an epoch is a permutation of (seed, epoch)."""
     epoch, position = divmod(step, per_epoch)
     key = (n, seed, epoch)
     if key not in _ORDERS:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000_000 + epoch)
         _ORDERS.clear()
         _ORDERS[key] = torch.randperm(n, generator=generator)
-    return _ORDERS[key][position * batch : (position + 1) * batch]
-
-
-class _Checkpoint:
-    """A resumable run: weights and momentum as safetensors, the history as JSON in its header."""
-
-    def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
-                 recipe: Recipe, n: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "run.safetensors"
-        self.model, self.optimizer = model, optimizer
-        self.facts = json.loads(json.dumps({**asdict(recipe), "images": n}))
-
-    def save(self, history: History) -> None:
-        tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        for i, parameter in enumerate(self._parameters()):
-            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{i}"] = momentum.contiguous()
-        header = {"recipe": json.dumps(self.facts), "history": json.dumps(asdict(history))}
-        half = self.path.with_suffix(f".{os.getpid()}.half")
-        try:
-            save_file(tensors, half, metadata=header)
-            os.replace(half, self.path)
-        except (OSError, SafetensorError) as error:
-            half.unlink(missing_ok=True)
-            raise OSError(
-                f"the checkpoint {self.path} could not be written ({error}); the one before it is "
-                "whole. Free some space or choose another folder, then call pretrain again."
-            ) from error
-
-    def load(self, history: History) -> None:
-        try:
-            with safe_open(self.path, "pt") as file:
-                header = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            then = json.loads(header["recipe"])
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{self.path} is no whole checkpoint of this course ({error}). Delete it to start "
-                "afresh."
-            ) from error
-        changed = [f"{k}: {then.get(k)!r} then, {v!r} now" for k, v in self.facts.items()
-                   if then.get(k) != v and k not in ("draws", "eval_every", "tsne_images")]
-        if changed:
-            raise ValueError(
-                f"{self.path} belongs to a run with another recipe ({'; '.join(changed)}). "
-                "Give another folder, or delete it to start afresh."
-            )
-        for name, value in json.loads(header["history"]).items():
-            setattr(history, name, value)
-        history.interrupted = False
-        weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        self.model.load_state_dict(weights)
-        for i, parameter in enumerate(self._parameters()):
-            if f"momentum.{i}" in tensors:
-                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{i}"])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+    rank, world = processes()
+    return _ORDERS[key][position * batch : (position + 1) * batch].chunk(world)[rank]
 
 
 def _near(tensor: torch.Tensor) -> torch.Tensor:

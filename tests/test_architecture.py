@@ -27,12 +27,16 @@ HOMES = {
     "matplotlib": {"plots"},
     "IPython": {"plots", "widgets"},
 }
+# Private files that are parts of a module: its rules are theirs.
+PARTS = {"_checkpoint": "training", "_parallel": "training", "_folder": "data",
+         "_fetch": "data"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def module_of(path: Path) -> str:
     """The first part of the module's name below the package: checks/losses.py -> checks."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return PARTS.get(name, name)
 
 
 def imports_of(tree: ast.AST) -> set[str]:
@@ -55,7 +59,8 @@ def ours(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parts = [name.split(".") for name in imports_of(tree)]
     known = {module_of(file) for file in FILES}
-    found = {part[1] for part in parts if part[0] == "simclr_tut" and len(part) > 1}
+    found = {PARTS.get(part[1], part[1]) for part in parts
+             if part[0] == "simclr_tut" and len(part) > 1}
     return (found & known) - {module_of(path), "__init__"}
 
 

@@ -113,26 +113,10 @@ def test_a_checkpoint_of_another_recipe_or_a_torn_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="temperature: 0.2 then, 0.5 now"):
         training.pretrain(model(), pictures(), VIEWS, replace(RECIPE, temperature=0.5),
                           folder=tmp_path)
-    path = tmp_path / "run.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="no whole checkpoint"):
         training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
-
-
-def test_a_failed_write_keeps_the_checkpoint_before_it(tmp_path, monkeypatch):
-    training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
-    good = (tmp_path / "run.safetensors").read_bytes()
-
-    def full(*arguments, **named):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(training, "save_file", full)
-    monkeypatch.setattr(training._Checkpoint, "load", lambda self, history: setattr(
-        history, "steps", 2))
-    with pytest.raises(OSError, match="the one before it is whole"):
-        training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
-    assert (tmp_path / "run.safetensors").read_bytes() == good
-    assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
 
 
 def test_a_budget_in_seconds_becomes_steps_and_leaves_the_start_untouched():

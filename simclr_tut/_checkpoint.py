@@ -1,0 +1,178 @@
+"""A part of ``training``: a run on disk, written whole or not at all, and read with suspicion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from simclr_tut import __version__
+
+FORMAT = 1
+# What may differ between the run on disk and the run that goes on: none of it moves a weight.
+_FREE = ("draws", "eval_every", "tsne_images", "monitor_images", "test_images")
+
+
+class Checkpoint:
+    """A run that can go on: weights and momentum as safetensors, the history as JSON inside.
+
+    ``run.safetensors`` is the newest, ``run.previous.safetensors`` the one before it. A new one
+    is written beside them, reaches the disk, and only then takes the newest's name.
+    Explained in notebooks/04 and 09.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+                 facts: dict) -> None:
+        self.path = folder / "run.safetensors"
+        self.previous = folder / "run.previous.safetensors"
+        self.model, self.optimizer = model, optimizer
+        self.facts = json.loads(json.dumps(facts))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"the folder for checkpoints, {folder}, cannot be made "
+                          f"({error.strerror}). Choose one you may write.") from error
+
+    def exists(self) -> bool:
+        """Whether there is a run to go on with."""
+        return self.path.exists() or self.previous.exists()
+
+    def save(self, history: object, must: bool = True) -> None:
+        """Write the run; a failure raises OSError, or only warns where training can go on."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        for i, parameter in enumerate(self._parameters()):
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{i}"] = momentum
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        content = save(tensors, {
+            "format": str(FORMAT), "version": __version__, "sha256": _digest(tensors),
+            "recipe": json.dumps(self.facts), "history": json.dumps(asdict(history))})
+        half = self.path.with_suffix(f".{os.getpid()}.half")
+        try:
+            try:
+                _write(half, content)
+            except OSError:  # perhaps full: the one before the newest may give its place
+                self.previous.unlink(missing_ok=True)
+                _write(half, content)
+            with suppress(FileNotFoundError):
+                os.replace(self.path, self.previous)
+            os.replace(half, self.path)
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            with suppress(OSError):
+                half.unlink(missing_ok=True)
+            kept = "the one before it is whole" if self.exists() else "there is none before it"
+            message = (f"the checkpoint {self.path} could not be written ({error}); {kept}. "
+                       "Free some space or choose another folder")
+            if must:
+                raise OSError(f"{message}, then call pretrain again.") from error
+            warnings.warn(f"{message}; training goes on and will try again.", stacklevel=3)
+        self._sweep()
+
+    def load(self, history: object) -> None:
+        """Put the newest whole run into model, optimizer and history, or say why not."""
+        problems = []
+        for path in (self.path, self.previous):
+            try:
+                header, tensors = _read(path)
+                break
+            except FileNotFoundError:
+                continue
+            except (SafetensorError, OSError, RuntimeError, LookupError, TypeError,
+                    ValueError) as error:
+                problems.append(f"{path} is no whole checkpoint of this course ({error})")
+        else:
+            raise ValueError(f"{'; '.join(problems)}. Delete it to start afresh.")
+        self._refuse_another_run(path, header, tensors)
+        if problems:
+            warnings.warn(f"{problems[0]}; going on from the one before it.", stacklevel=3)
+        for name, value in json.loads(header["history"]).items():
+            setattr(history, name, value)
+        history.interrupted = False
+        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k[:6] == "model."})
+        for i, parameter in enumerate(self._parameters()):
+            if f"momentum.{i}" in tensors:
+                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{i}"])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+
+    def _refuse_another_run(self, path: Path, header: dict, tensors: dict) -> None:
+        mend = "Give another folder, or delete it to start afresh."
+        version, form = header.get("version", "0.1.0"), header.get("format", "1")
+        if version != __version__ or form != str(FORMAT):
+            raise ValueError(
+                f"{path} was written by another version of this course ({version}, format {form}; "
+                f"this is {__version__}, format {FORMAT}), which may draw other views. {mend}")
+        then = {"processes": 1, **json.loads(header["recipe"])}
+        changed = [f"{k}: {then.get(k)!r} then, {v!r} now" for k, v in self.facts.items()
+                   if then.get(k) != v and k not in _FREE]
+        if changed:
+            raise ValueError(
+                f"{path} belongs to a run with another recipe ({'; '.join(changed)}). {mend}")
+        there = {k[6:]: tuple(v.shape) for k, v in tensors.items() if k[:6] == "model."}
+        here = {k: tuple(v.shape) for k, v in self.model.state_dict().items()}
+        wrong = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
+        if wrong:
+            raise ValueError(
+                f"{path} holds another architecture: {wrong[0]} is {there.get(wrong[0], 'absent')} "
+                f"in the file and {here.get(wrong[0], 'absent')} in the model "
+                f"({len(wrong)} such tensors). Build the model the run began with. {mend}")
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _sweep(self) -> None:
+        """Remove halves that a killed process left an hour ago or earlier."""
+        with suppress(OSError):
+            for half in self.path.parent.glob("run.*.half"):
+                if time.time() - half.stat().st_mtime > 3600:
+                    half.unlink()
+
+
+def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    json.loads(header["recipe"])
+    json.loads(header["history"])
+    if header.get("sha256", _digest(tensors)) != _digest(tensors):
+        raise ValueError("its weights do not have their checksum")
+    return header, tensors
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write bytes that are on the disk, not in a buffer, when this returns."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,294 @@
+"""A folder of the reader's own pictures: every kind of file, the cache, and what goes wrong."""
+
+import errno
+import io
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from simclr_tut import _folder, data
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["simclr_tut.data"])
+
+
+@pytest.fixture
+def mine(monkeypatch, tmp_path):
+    monkeypatch.delenv("SIMCLR_TUT_DATA", raising=False)
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "mine"
+
+
+def cached(mine):
+    return sorted(p.suffix for p in (mine.parent / "cache" / "folders").iterdir())
+
+
+def put(path, color=(200, 30, 60), size=(40, 40), mode="RGB", **named):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path, **named)
+
+
+@pytest.mark.parametrize(("name", "mode", "color", "expected"), [
+    ("a.png", "RGB", (200, 30, 60), (200, 30, 60)),
+    ("a.webp", "RGB", (200, 30, 60), None),
+    ("a.jpg", "RGB", (200, 30, 60), None),
+    ("a.JPEG", "RGB", (200, 30, 60), None),
+    ("a.png", "L", 77, (77, 77, 77)),
+    ("a.png", "1", 1, (255, 255, 255)),
+    ("a.png", "LA", (77, 255), (77, 77, 77)),
+    ("a.png", "RGBA", (200, 30, 60, 255), (200, 30, 60)),
+    ("a.png", "RGBA", (200, 30, 60, 0), (255, 255, 255)),  # nothing to see: on white
+    ("a.jpg", "CMYK", (0, 255, 255, 0), (254, 0, 0)),
+    ("a.png", "I;16", 77 * 257, (77, 77, 77)),
+])
+def test_every_kind_of_file(mine, name, mode, color, expected):
+    put(mine / name, color, mode=mode)
+    found = data.load_dataset(mine)
+    assert found.images.shape == (1, 3, 32, 32) and found.images.dtype == torch.uint8
+    pixel = found.images[0].float().mean((1, 2))
+    tolerance = 0 if expected and mode != "CMYK" else 6
+    torch.testing.assert_close(pixel, torch.tensor(expected or color[:3]).float(),
+                               atol=tolerance, rtol=0)
+
+
+def test_a_palette_is_read_through_its_colours(mine):
+    picture = Image.new("P", (40, 40), 1)
+    picture.putpalette([0, 0, 0, 10, 250, 30] + [0] * 750)
+    picture.save(mine / "a.png")
+    picture.save(mine / "b.png", transparency=1)
+    found = data.load_dataset(mine)
+    assert found.images[0].float().mean((1, 2)).tolist() == [10, 250, 30]
+    assert found.images[1].float().mean((1, 2)).tolist() == [255, 255, 255]
+
+
+def test_a_turned_photograph_stands_upright(mine):
+    picture = Image.new("RGB", (32, 32))
+    picture.paste((255, 255, 255), (0, 0, 32, 16))  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
+    picture.rotate(90).save(mine / "a.png", exif=exif)
+    found = data.load_dataset(mine).images[0].float() / 255
+    assert found[:, :16].mean() == 1 and found[:, 16:].mean() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (31, 32), (5000, 3000), (1, 5000)])
+def test_tiny_huge_and_narrow(mine, size):
+    put(mine / "a.jpg", size=size)
+    put(mine / "b.png", size=size)
+    assert data.load_dataset(mine, size=24).images.shape == (2, 3, 24, 24)
+
+
+def test_the_middle_square_is_kept_and_scaled_as_pillow_does(mine):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(mine / "a.png")
+    want = Image.fromarray(pixels[:, 15:75]).resize((32, 32), Image.Resampling.BILINEAR)
+    assert np.array_equal(data.load_dataset(mine).images[0], np.asarray(want).transpose(2, 0, 1))
+
+
+def test_trees_and_classes(mine):
+    put(mine / "cat" / "deep" / "er" / "a.png")
+    put(mine / "cat" / "b.png")
+    put(mine / "Hund mit Ümläut" / "c.png")
+    put(mine / "loose.png")
+    put(mine / ".hidden.png")
+    (mine / "notes.txt").write_text("no picture")
+    found = data.load_dataset(mine)
+    assert found.classes == ("Hund mit Ümläut", "cat") and found.name == "mine"
+    assert found.labels.tolist() == [0, 1, 1, -1]
+
+
+def test_without_class_folders_there_are_no_labels(mine):
+    put(mine / "a.png")
+    found = data.load_dataset(mine)
+    assert found.labels.tolist() == [-1] and found.classes == ()
+
+
+def test_splits(mine):
+    put(mine / "train" / "cat" / "a.png", 1, mode="L")
+    put(mine / "test" / "cat" / "b.png", 2, mode="L")
+    assert data.load_dataset(mine, "train").images.max() == 1
+    assert data.load_dataset(mine, "test").images.max() == 2
+    with pytest.raises(FileNotFoundError, match="split_labels"):
+        data.load_dataset(mine / "train", "test")  # those trained on are no test
+
+
+def test_broken_files_are_named_counted_and_left_out(mine):
+    put(mine / "good.png")
+    (mine / "empty.jpg").write_bytes(b"")
+    (mine / "text.png").write_text("hello")
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    (mine / "cut.jpg").write_bytes(file.getvalue()[:600])
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "PNG")
+    (mine / "cut.png").write_bytes(file.getvalue()[:700])
+    (mine / "folder.png").mkdir()
+    for _ in range(2):  # decoded, then from the cache
+        with pytest.warns(UserWarning, match="4 of 5 files under mine"):
+            found = data.load_dataset(mine)
+        assert len(found) == 1 and len(found.left_out) == 4
+        assert {line.split(" ")[0] for line in found.left_out} == {
+            "empty.jpg", "text.png", "cut.jpg", "cut.png"}
+        assert str(mine) not in " ".join(found.left_out)
+
+
+def test_nothing_left_is_an_error_that_says_why(mine):
+    (mine / "a.png").write_text("hello")
+    with pytest.raises(FileNotFoundError, match="1 files, 1 broken: a.png .UnidentifiedImage"):
+        data.load_dataset(mine)
+
+
+def test_it_is_decoded_once(mine, monkeypatch):
+    for i in range(5):
+        put(mine / f"{i}.png", i, mode="L")
+    first = data.load_dataset(mine)
+    monkeypatch.setattr(_folder, "decode", None)
+    again = data.load_dataset(mine)
+    assert torch.equal(first.images, again.images)
+    assert first.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert cached(mine) == [".json", ".pixels"]
+
+
+def test_the_cache_is_of_these_files_and_this_size(mine):
+    put(mine / "a.png", 1, mode="L")
+    state = (mine / "a.png").stat()
+    assert data.load_dataset(mine).images.max() == 1
+    put(mine / "a.png", 9, mode="L")  # same name, same length
+    assert (mine / "a.png").stat().st_size == state.st_size
+    os.utime(mine / "a.png", ns=(state.st_atime_ns, state.st_mtime_ns))  # and the same date
+    assert data.load_dataset(mine).images.max() == 9
+    assert data.load_dataset(mine, size=16).images.shape[-1] == 16
+    put(mine / "b.png", 3, mode="L")
+    assert len(data.load_dataset(mine)) == 2
+
+
+def test_writing_into_the_pictures_does_not_reach_the_cache(mine):
+    put(mine / "a.png", 1, mode="L")
+    data.load_dataset(mine).images.fill_(0)
+    assert data.load_dataset(mine).images.max() == 1
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "index", "noise"])
+def test_a_damaged_cache_is_made_again(mine, harm):
+    put(mine / "a.png", 1, mode="L")
+    data.load_dataset(mine)
+    pixels, = (mine.parent / "cache" / "folders").glob("*.pixels")
+    if harm == "cut":
+        pixels.write_bytes(pixels.read_bytes()[:-1])
+    elif harm == "gone":
+        pixels.unlink()
+    else:
+        pixels.with_suffix(".json").write_text("{" if harm == "index" else json.dumps([1]))
+    assert data.load_dataset(mine).images.max() == 1
+    assert cached(mine) == [".json", ".pixels"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_without_a_place_for_the_cache_it_works_from_memory(mine, monkeypatch, code):
+    put(mine / "a.png", 1, mode="L")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(_folder.os, "fsync", fail)
+    assert data.load_dataset(mine).images.max() == 1
+    assert not list((mine.parent / "cache" / "folders").iterdir())
+    monkeypatch.setattr(_folder, "_IN_MEMORY", 100)
+    with pytest.raises(OSError, match="needs 0.0 GB.*SIMCLR_TUT_CACHE"):
+        data.load_dataset(mine)
+    monkeypatch.undo()
+
+
+def _load_in_a_process(root, cache, start, answers):
+    os.environ["SIMCLR_TUT_CACHE"] = cache
+    os.environ.pop("SIMCLR_TUT_DATA", None)
+    start.wait()
+    images = data.load_dataset(Path(root)).images
+    answers.put((images.long().sum().item(), len(images)))
+
+
+def test_two_processes_build_the_same_cache_at_once(mine):
+    for i in range(300):
+        put(mine / f"{i:03d}.png", i % 256, mode="L")
+    start, answers = FORKSERVER.Event(), FORKSERVER.Queue()
+    workers = [FORKSERVER.Process(target=_load_in_a_process, args=(
+        str(mine), str(mine.parent / "cache"), start, answers)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    start.set()
+    found = {answers.get(timeout=120) for _ in workers}
+    for worker in workers:
+        worker.join(60)
+    assert found == {(sum(i % 256 for i in range(300)) * 3 * 32 * 32, 300)}
+    assert cached(mine) == [".json", ".pixels"]
+
+
+def test_a_process_killed_while_building_leaves_nothing_that_counts(mine):
+    for i in range(20):
+        put(mine / f"{i}.png", i, mode="L")
+    code = ("import os, signal\nfrom simclr_tut import _folder, data\n"
+            "_folder.os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"data.load_dataset({str(mine)!r})")
+    killed = subprocess.run([sys.executable, "-c", code])
+    assert killed.returncode == -9 and cached(mine) == [".half"]
+    assert len(data.load_dataset(mine)) == 20
+
+
+def test_a_folder_of_many_pictures_needs_little_memory(mine):
+    """Decoding holds a few pictures at a time, whatever the number: 60 MB here would show."""
+    put(mine / "a.png", size=(8, 8))
+    for i in range(1500):
+        os.link(mine / "a.png", mine / f"{i:05d}.png")
+    code = ("import resource\nfrom simclr_tut import data\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            f"images = data.load_dataset({str(mine)!r}, size=128).images\n"
+            "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "print(images.numel() / 1e6, (after - before) * 1024 / 1e6)")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    total, grown = map(float, ran.stdout.split())
+    assert total > 70 and grown < total / 2, (total, grown)
+
+
+def test_training_on_a_folder_is_training_on_a_tensor(mine):
+    from simclr_tut import config, models, training
+    from simclr_tut.views import Views
+
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(mine / f"{i}.png")
+    found = data.load_dataset(mine)
+    recipe = config.Recipe(steps=2, batch_size=4, small_size=None)
+    weights = []
+    for images in (found.images, found.images.clone()):
+        torch.manual_seed(0)
+        model = models.build_model("tiny")
+        training.pretrain(model, images, Views(32), recipe)
+        weights.append(model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+def test_a_path_that_is_long_and_not_ascii(mine):
+    deep = mine
+    for part in ("Füße", "写真", "Ångström " * 10, "x" * 100):
+        deep = deep / part
+    put(deep / "Äpfel 🍎.png", 5, mode="L")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = data.load_dataset(mine)
+    assert found.classes == ("Füße",) and found.images.max() == 5
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, "32"])
+def test_a_size_that_is_none_is_named(mine, size):
+    with pytest.raises(ValueError, match="size must be"):
+        data.load_dataset(mine, size=size)
