@@ -89,20 +89,64 @@ def test_training_leaves_the_global_random_state_alone():
     torch.testing.assert_close(torch.rand(3), expected)
 
 
+def test_orthogonalize_keeps_the_directions_and_evens_the_singular_values():
+    generator = torch.Generator().manual_seed(0)
+    for rows, columns in ((16, 40), (40, 16), (1, 5), (16, 16)):
+        matrix = torch.randn(rows, columns, generator=generator)
+        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+        s = torch.linspace(1, 0.2, len(s))
+        result = training.orthogonalize(u @ s.diag() @ v)
+        inside = u.T @ result @ v.T  # diagonal, as it shares the singular vectors
+        torch.testing.assert_close(inside, inside.diagonal().diag(), atol=2e-4, rtol=0)
+        assert 0.3 < inside.diagonal().min() and inside.diagonal().max() < 1.3
+        spread = inside.diagonal().max() / inside.diagonal().min()
+        assert spread < 0.8 * s.max() / s.min() or len(s) == 1
+    assert training.orthogonalize(torch.zeros(3, 4)).abs().max() == 0
+
+
+def test_muon_steps_are_orthogonal_for_matrices_and_plain_for_vectors():
+    weight, bias = nn.Parameter(torch.randn(6, 3, 2, 2)), nn.Parameter(torch.randn(5))
+    reference = nn.Parameter(bias.detach().clone())
+    muon = training.Muon([weight, bias], lr=0.1, momentum=0.9)
+    sgd = torch.optim.SGD([reference], lr=0.1, momentum=0.9, nesterov=True)
+    average = torch.zeros_like(weight)
+    for _ in range(3):
+        weight.grad, bias.grad = torch.randn_like(weight), torch.randn_like(bias)
+        reference.grad = bias.grad.clone()
+        average = 0.9 * average + weight.grad
+        before = weight.detach() * 6 ** 0.5 / weight.detach().norm()
+        change = training.orthogonalize((weight.grad + 0.9 * average).flatten(1)).view_as(weight)
+        muon.step(), sgd.step()
+        torch.testing.assert_close(weight.detach(), before - 0.1 * change)
+        torch.testing.assert_close(bias, reference)
+
+
+def test_the_recipe_names_the_optimizer():
+    assert isinstance(training.build_optimizer(model(), RECIPE), torch.optim.SGD)
+    muon = training.build_optimizer(model(), replace(RECIPE, optimizer="muon"))
+    assert isinstance(muon, training.Muon)
+    assert sum(len(g["params"]) for g in muon.param_groups) == len(list(model().parameters()))
+    with pytest.raises(ValueError, match='"sgd" or "muon"; got \'adam\''):
+        training.build_optimizer(model(), replace(RECIPE, optimizer="adam"))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_a_stopped_and_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, stop_after):
+def test_a_stopped_and_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, stop_after,
+                                                                   optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer)
     few = pictures(8)  # one batch an epoch, so on_epoch comes at every step
     whole = model()
-    unbroken = training.pretrain(whole, few, VIEWS, RECIPE)
+    unbroken = training.pretrain(whole, few, VIEWS, recipe)
 
     def stop(epoch, history):
         if len(history.loss) == stop_after:
             _thread.interrupt_main()
 
-    part = training.pretrain(model(), few, VIEWS, RECIPE, stop, tmp_path)
+    part = training.pretrain(model(), few, VIEWS, recipe, stop, tmp_path)
     assert part.interrupted and len(part.loss) == stop_after
     resumed = model(seed=99)
-    history = training.pretrain(resumed, few, VIEWS, RECIPE, folder=tmp_path)
+    history = training.pretrain(resumed, few, VIEWS, recipe, folder=tmp_path)
     assert not history.interrupted
     assert history.loss == unbroken.loss
     assert same(whole, resumed)
