@@ -99,9 +99,8 @@ def train(side: str, images: torch.Tensor, seconds: float, seed: int) -> tuple[n
     recipe = replace(config.recipe("pretrain"), seconds=seconds, epochs=None, steps=None, seed=seed,
                      eval_every=10**6)
     config.seed_everything(seed)
-    body = models.build_encoder(recipe.encoder)
-    model = models.SimCLR(body, models.ProjectionHead(body.feature_dim, recipe.head_hidden,
-                                                      recipe.head_dim, recipe.head_layers))
+    model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
+                               recipe.head_layers)
     if side == "ours":
         views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color)
         history = training.pretrain(model, images, views, recipe)

@@ -28,9 +28,7 @@ PARTS = ("views", "forward", "loss", "backward", "optimiser")
 def split(encoder: str, size: int, recipe: config.Recipe, repeats: int) -> dict[str, float]:
     """Return milliseconds of each part of a step."""
     device = config.pick_device()
-    body = models.build_encoder(encoder)
-    model = models.SimCLR(body, models.ProjectionHead(body.feature_dim, recipe.head_hidden,
-                                                      recipe.head_dim, recipe.head_layers))
+    model = models.build_model(encoder, recipe.head_hidden, recipe.head_dim, recipe.head_layers)
     model.to(device, memory_format=torch.channels_last).train()
     optimizer = training.build_optimizer(model, recipe)
     policy = Views(recipe.image_size, crop=recipe.crop, color=recipe.color)
