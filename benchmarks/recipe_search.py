@@ -26,6 +26,7 @@ from simclr_tut.views import Views
 FILE = RESULTS / "recipe_search.jsonl"
 BASE = "32s2 32 64s2 128s2"
 SHORT = "32s2 64s2 128s2"
+MUON = {"optimizer": "muon", "lr": 0.1, "temperature": 0.1, "small_share": 0.85}
 # Changes to the recipe; "net" lists the stem and the residual blocks as width and stride, "pN" a
 # last 1 x 1 convolution to N channels before the average.
 VARIANTS: dict[str, dict] = {
@@ -68,6 +69,16 @@ VARIANTS: dict[str, dict] = {
         "color-1": {"color": 1.0}, "crop-0.35": {"crop": (0.35, 1.0)},
         "crop-0.1": {"crop": (0.1, 1.0)}, "decay-1e-4": {"weight_decay": 1e-4},
         "decay-1e-3": {"weight_decay": 1e-3}, "head-512": {"head_hidden": 512},
+    }.items()},
+    # third round: orthogonalised steps; everything that the recipe's defaults say is written out
+    **{f"muon {name}".strip(): {"net": SHORT, **MUON, **changes} for name, changes in {
+        "": {}, "to sgd": {"optimizer": "sgd", "lr": 0.3}, "lr-0.05": {"lr": 0.05},
+        "lr-0.2": {"lr": 0.2}, "temperature-0.2": {"temperature": 0.2},
+        "batch-512": {"batch_size": 512}, "batch-128": {"batch_size": 128, "lr": 0.07},
+        "four": {"net": "32s2 64s2 128s2 256s2"}, "p512": {"net": SHORT + " p512"},
+        "crop-0.1": {"crop": (0.1, 1.0)}, "small-20": {"small_size": 20},
+        "head-512": {"head_hidden": 512}, "momentum-0.95": {"momentum": 0.95, "lr": 0.05},
+        "64-128-256": {"net": "64s2 128s2 256s2"},
     }.items()},
 }
 

@@ -1,0 +1,54 @@
+"""Each benchmark measures what it says, at sizes that take a moment."""
+
+import queue
+
+import pytest
+import torch
+
+from benchmarks import knn, loss, recipe_search, step, views
+from simclr_tut import config, losses, models
+
+
+@pytest.mark.parametrize("side", ["ours", "scikit-learn"])
+def test_knn_sides_give_the_same_answers(side):
+    answers, reference = queue.Queue(), queue.Queue()
+    knn.measure(side, 2000, 50, torch.get_num_threads(), answers)
+    knn.measure("ours", 2000, 50, torch.get_num_threads(), reference)
+    seconds, memory, asked, first = answers.get()
+    assert seconds > 0 and memory >= 0 and asked == 50
+    assert first == reference.get()[3]
+
+
+@pytest.mark.parametrize("side", ["ours", "pytorch-metric-learning"])
+def test_loss_sides_have_the_same_value(side):
+    if side != "ours":
+        pytest.importorskip(loss.SIDES[side])
+    answers = queue.Queue()
+    loss.measure(side, 16, torch.get_num_threads(), answers)
+    value, seconds, memory = answers.get()
+    generator = torch.Generator().manual_seed(0)
+    z1, z2 = (torch.randn(16, 128, generator=generator) for _ in range(2))
+    expected = float(losses.nt_xent_naive(z1, z2, loss.TEMPERATURE))
+    assert value == pytest.approx(expected, abs=1e-4) and seconds > 0 and memory >= 0
+
+
+def test_a_step_is_split_into_its_parts():
+    recipe = config.Recipe(batch_size=8, optimizer="muon")
+    parts = step.split("tiny", 16, recipe, repeats=1)
+    assert tuple(parts) == step.PARTS and min(parts.values()) > 0
+
+
+def test_views_are_counted_by_the_second():
+    calls = []
+    rate = views.batched(lambda: calls.append(0), 4, 0.01)
+    assert rate > 0 and len(calls) > 3
+    picture = views.pictures(96, 2)
+    assert picture.shape == (2, 3, 96, 96) and picture.dtype == torch.uint8
+
+
+def test_every_variant_of_the_search_builds_and_is_a_recipe():
+    for name, changes in recipe_search.VARIANTS.items():
+        options = {k: v for k, v in changes.items() if k not in ("net", "gray", "color_p", "flip")}
+        recipe = config.Recipe(**options)
+        model = recipe_search.build(changes.get("net", recipe_search.BASE), recipe)
+        assert models.count_parameters(model) > 0, name
