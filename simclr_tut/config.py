@@ -84,6 +84,11 @@ _RECIPES: dict[str, dict[str, dict]] = {
         "laptop": {"steps": 200, "train_images": 4000, "test_images": 1000, "batch_size": 128},
         "gpu": {"steps": 400, "train_images": 8000, "test_images": 2000, "batch_size": 128},
     },
+    "beyond": {
+        "smoke": {"steps": 3},
+        "laptop": {"steps": 240, "train_images": 20000, "test_images": 2000, "image_size": 24},
+        "gpu": {"steps": 1000, "train_images": 50000, "test_images": 10000, "batch_size": 512},
+    },
     "pretrain": {
         "smoke": {"steps": 6},
         "laptop": {"seconds": 300, "optimizer": "muon", "lr": 0.1, "eval_every": 3},

@@ -208,10 +208,10 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
         _check_labelled(x, y)
     if not float(test_values.float().var()) > 0:
         raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
-    scaler = StandardScaler().fit(train_features.numpy())
-    model = Ridge(alpha=strength).fit(scaler.transform(train_features.numpy()),
-                                      train_values.numpy())
-    return float(model.score(scaler.transform(test_features.numpy()), test_values.numpy()))
+    x, t = (f.double().numpy() for f in (train_features, test_features))  # float32: ill-conditioned
+    scaler = StandardScaler().fit(x)
+    model = Ridge(alpha=strength).fit(scaler.transform(x), train_values.double().numpy())
+    return float(model.score(scaler.transform(t), test_values.double().numpy()))
 
 
 def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,

@@ -151,20 +151,30 @@ def histogram(series: Mapping[str, Sequence[float]], title: str, xlabel: str,
 
 
 def heat_map(matrix, rows: Sequence[str], columns: Sequence[str], title: str, xlabel: str = "",
-             ylabel: str = "", digits: int = 0) -> Figure:
-    """Draw a matrix with its values written in the cells."""
+             ylabel: str = "", digits: int = 0, by_column: bool = False) -> Figure:
+    """Draw a matrix with its values written in the cells.
+
+    Args: by_column: colour each column on a scale of its own, for columns of different units.
+    """
     matrix = np.asarray(matrix, dtype=float)
+    colors = matrix
+    if by_column:
+        low = np.nanmin(matrix, axis=0)
+        colors = (matrix - low) / np.maximum(np.nanmax(matrix, axis=0) - low, 1e-12)
     fig, axes = figure(height=min(6.5, 1.4 + 0.5 * len(rows)), title=title)
     ax = axes[0, 0]
-    shown = ax.imshow(matrix, cmap="cividis", aspect="auto")
-    middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
+    shown = ax.imshow(colors, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(colors) + np.nanmax(colors)) / 2
     for (i, j), value in np.ndenumerate(matrix):
-        ax.text(j, i, f"{round(value, digits) + 0.0:.{digits}f}", ha="center", va="center", fontsize=8,
-                color="black" if value > middle else "white")
+        written = "–" if np.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+        dark = np.isnan(value) or colors[i, j] > middle
+        ax.text(j, i, written, ha="center", va="center", fontsize=8,
+                color="black" if dark else "white")
     ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
     ax.set_yticks(range(len(rows)), rows, fontsize=8)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    fig.colorbar(shown, ax=ax)
+    if not by_column:
+        fig.colorbar(shown, ax=ax)
     return fig
 
 

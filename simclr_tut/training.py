@@ -114,6 +114,7 @@ def pretrain(
     recipe: Recipe,
     on_epoch: Callable[[int, History], dict | None] | None = None,
     folder: str | Path | None = None,
+    labels: torch.Tensor | None = None,
 ) -> History:
     """Train ``model`` without labels for the recipe's budget.
 
@@ -128,6 +129,7 @@ def pretrain(
             it returns joins ``history.epochs``. Its seconds are not training seconds. With
             several processes the first one alone calls it.
         folder: where the checkpoint lives; a run found there is resumed. None: no checkpoint.
+        labels: ``(N,)`` int64, for a method that wants them (SupCon): the last of its views.
     Returns: the history, also after an interrupt (``history.interrupted``).
     Raises: ValueError for too few images or a checkpoint of another run; FloatingPointError
         when the loss is no longer a number; OSError when the last checkpoint cannot be written;
@@ -148,8 +150,14 @@ def pretrain(
 
     images = _near(images)
 
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"labels must be one an image; got {len(labels)} labels and "
+                         f"{len(images)} images.")
+    beside = () if labels is None else (_near(labels),)
+
     def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
-        return views(images[chosen]) if size is None else views(images[chosen], size=size)
+        made = views(images[chosen]) if size is None else views(images[chosen], size=size)
+        return (*made, *(values[chosen] for values in beside))
 
     return _run(model, len(images), make_inputs, objective, recipe, on_epoch, folder)
 
@@ -318,6 +326,8 @@ def _run(
                 size = recipe.small_size if step < first_full else None
                 inputs = make_inputs(chosen, size)
                 loss = float(train_step(trained, inputs, optimizer, step_objective))
+                if hasattr(model, "after_step"):
+                    model.after_step()
                 history.loss.append(loss)
                 history.lr.append(recipe.lr * share)
                 history.seconds += time.perf_counter() - started

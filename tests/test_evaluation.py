@@ -153,3 +153,11 @@ def test_ridge_r2_is_one_for_what_features_hold_and_zero_for_noise():
     assert evaluation.ridge_r2(x[:400], y[:400], x[400:], -y[400:]) < 0
     with pytest.raises(ValueError, match="must vary"):
         evaluation.ridge_r2(x, y, x, torch.ones(600))
+
+
+def test_ridge_r2_takes_collinear_features_without_a_warning(recwarn):
+    shares = torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
+    shares[:, 5:] = 0
+    shares = shares / shares.sum(1, keepdim=True)
+    evaluation.ridge_r2(shares[:200], shares[:200, 0], shares[200:], shares[200:, 0])
+    assert not recwarn.list

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from simclr_tut import config, methods, models, shapes, training
+from simclr_tut.views import Views
 
 
 def family(name):
@@ -60,3 +61,109 @@ def test_samples_are_pictures_and_repeat_with_their_generator():
     assert first.min() >= 0 and first.max() <= 1
     with pytest.raises(ValueError, match="multiple of 8"):
         methods.Decoder(4, size=30)
+
+
+def joint(name, **options):
+    torch.manual_seed(0)
+    encoder, head = models.build_encoder("tiny"), models.ProjectionHead(128, 64, 32)
+    predictor = models.ProjectionHead(32, 16, 32)
+    extra = {"BYOL": (predictor,), "SimSiam": (predictor,)}.get(name, ())
+    return getattr(methods, name)(encoder, head, *extra, **options)
+
+
+JOINT = ("MoCo", "SupCon", "BYOL", "SimSiam", "BarlowTwins", "VICReg")
+
+
+def two(n=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 3, 32, 32, generator=generator), torch.rand(n, 3, 32, 32,
+                                                                     generator=generator)
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_every_method_trains_in_the_same_loop(name):
+    images = shapes.make_shapes(32, seed=0)
+    labels = images.factors["shape"] if name == "SupCon" else None
+    recipe = replace(config.Recipe(), steps=3, batch_size=16, small_size=None, lr=0.05)
+    model = joint(name)
+    before = [p.detach().clone() for p in model.encoder.parameters()]
+    history = training.pretrain(model, images.images, Views(32), recipe, labels=labels)
+    assert len(history.loss) == 3 and all(torch.isfinite(torch.tensor(history.loss)))
+    assert all((a != b).any() for a, b in zip(before, model.encoder.parameters(), strict=True))
+    assert model.encode(images.images[:2].float() / 255).shape == (2, 128)
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_both_views_pull_at_the_encoder_where_the_method_says_so(name):
+    model, (view1, view2) = joint(name), two()
+    inputs = [view1.requires_grad_(), view2.requires_grad_()]
+    model.loss(*inputs, *([torch.arange(12) % 3] if name == "SupCon" else [])).backward()
+    assert inputs[0].grad.abs().sum() > 0
+    assert (inputs[1].grad is None) == (name == "MoCo")  # a key carries no gradient
+
+
+def test_the_queue_keeps_the_newest_keys_in_order():
+    model = joint("MoCo", queue=30)
+    old = model.queue.clone()
+    seen = []
+    for seed in range(3):
+        model.loss(*two(seed=seed))
+        seen.append(model.newest.clone())
+        model.after_step()
+    assert torch.equal(model.queue[:6], seen[2][6:]) and torch.equal(model.queue[24:], seen[2][:6])
+    assert torch.equal(model.queue[12:24], seen[1]) and int(model.cursor) == 6
+    assert not torch.equal(model.queue[6:12], old[6:12])
+
+
+@pytest.mark.parametrize("name", ["MoCo", "BYOL"])
+def test_the_slow_copy_is_an_exponential_mean_and_has_no_gradient(name):
+    model = joint(name, momentum=0.9)
+    slow = [p.clone() for p in model.target.parameters()]
+    model.loss(*two()).backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.target.parameters())
+    with torch.no_grad():
+        for p in model.encoder.parameters():
+            p.add_(1)
+    model.after_step()
+    first = next(iter(model.encoder.parameters()))
+    torch.testing.assert_close(next(iter(model.target.parameters())), 0.9 * slow[0] + 0.1 * first)
+
+
+def test_byol_without_momentum_equals_simsiam():
+    byol, siam = joint("BYOL", momentum=0.0), joint("SimSiam")
+    siam.load_state_dict({k: v for k, v in byol.state_dict().items() if k[:6] != "target"})
+    torch.testing.assert_close(byol.loss(*two()), siam.loss(*two()))
+
+
+def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
+    torch.manual_seed(0)
+    model = methods.PatchPrediction(models.build_encoder("tiny"))
+    pictures = shapes.make_shapes(24, seed=0).images
+    recipe = replace(config.Recipe(), steps=25, batch_size=24, small_size=None, lr=0.1)
+    history = training.pretrain(model, pictures, methods.whole_pictures, recipe)
+    assert history.loss[-1] < torch.tensor(72.0).log() < history.loss[0] + 1
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: joint("MoCo", momentum=1.0), "momentum must lie"),
+    (lambda: joint("BYOL", momentum=-0.1), "momentum must lie"),
+    (lambda: joint("SupCon").loss(*two()), "labels=labels"),
+    (lambda: joint("BarlowTwins").eval().loss(*two(1)), "at least 2"),
+    (lambda: joint("VICReg").eval().loss(*two(1)), "at least 2"),
+    (lambda: (lambda m: (m.loss(*two()), m.after_step()))(joint("MoCo", queue=8)), "queue holds 8"),
+])
+def test_wrong_use_ends_in_one_clear_error(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_new_method_takes_ten_lines():
+    class Spread(models.SimCLR):
+        def loss(self, view1, view2):
+            z1, z2 = self(torch.cat([view1, view2])).chunk(2)
+            return (z1 - z2).square().mean() + (1 - z1.std(0)).clamp_min(0).mean()
+
+    model = Spread(models.build_encoder("tiny"), models.ProjectionHead(128, 64, 32))
+    recipe = replace(config.Recipe(), steps=4, batch_size=16, small_size=None, lr=0.05)
+    images = shapes.make_shapes(32, seed=0).images
+    assert len(training.pretrain(model, images, Views(32), recipe).loss) == 4

@@ -1,0 +1,133 @@
+"""Checkers of notebook 08."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from simclr_tut.checks._common import call, compare, number, seeded, tensor
+from simclr_tut.checks._runner import Mistake, checker
+
+
+@checker(points=3)
+def queue_update(candidate) -> str:
+    """``candidate(queue, cursor, keys) -> (queue, cursor)``: the oldest keys give way."""
+    queue = seeded(10, 3)
+    for cursor, n in ((0, 4), (8, 4), (9, 1), (3, 10)):
+        keys = seeded(n, 3, seed=n + cursor + 1)
+        result = call(candidate, queue, cursor, keys)
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise Mistake("return two things: return queue, cursor.")
+        new = tensor(result[0], (10, 3), "the queue")
+        place = number(result[1], "the cursor")
+        rows = (cursor + torch.arange(n)) % 10
+        expected = queue.clone()
+        expected[rows] = keys
+        clipped = queue.clone()
+        clipped[cursor:cursor + n] = keys[:10 - cursor]
+        added = queue.clone()
+        added[rows] = queue[rows] + keys
+        compare(new, expected, (
+            (queue, "the queue you return is unchanged: are the keys written into a copy that you "
+                    "drop?", 0.2),
+            (torch.cat([queue[n:], keys]), "you move the whole queue along and append: right keys, "
+                                           "but rows no longer match the cursor.", 0.5),
+            (torch.cat([keys, queue])[:10], "you put the new keys in front: then the newest old "
+                                            "ones are next to go.", 0.4),
+            (clipped, "keys beyond the last row are lost: go on at row 0 (modulo K).", 0.5),
+            (added, "you add the keys to the old ones; replace them.", 0.3),
+        ), f"with cursor {cursor} and {n} keys the rows {rows.tolist()} must hold the keys, all "
+           "others stay.")
+        if place != (cursor + n) % 10:
+            if place == cursor + n:
+                raise Mistake(f"the queue is right; the cursor runs past its end ({place:g} of 10 "
+                              "rows): take it modulo K.", 0.7)
+            raise Mistake(f"the queue is right; after {n} keys from row {cursor} the next row is "
+                          f"{(cursor + n) % 10}, you say {place:g}.", 0.6)
+    return "right, also across the end and when the keys fill the whole queue."
+
+
+@checker(points=3)
+def momentum_update(candidate) -> str:
+    """``candidate(slow, fast, momentum)``: an exponential mean of the weights, in place."""
+    if not callable(candidate):
+        raise Mistake(f"hand in a function; got {type(candidate).__name__}.")
+
+    def network(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    slow, fast = network(0), network(1)
+    old, other = ([p.detach().clone() for p in m.parameters()] for m in (slow, fast))
+    candidate(slow, fast, 0.9)
+    if any(not torch.equal(p, q) for p, q in zip(fast.parameters(), other, strict=True)):
+        raise Mistake("the fast network has changed; only the slow one follows.", 0.3)
+    new = [p.detach() for p in slow.parameters()]
+    flat = torch.cat([p.flatten() for p in new])
+
+    def mix(a: float, b: float) -> torch.Tensor:
+        return torch.cat([(a * o + b * f).flatten() for o, f in zip(old, other, strict=True)])
+
+    weights_only = torch.cat([((0.9 * o + 0.1 * f) if o.dim() > 1 else o).flatten()
+                              for o, f in zip(old, other, strict=True)])
+    compare(flat, mix(0.9, 0.1), (
+        (mix(1, 0), "the slow network has not changed: assign in place (mul_, add_, copy_), a new "
+                    "tensor under an old name is lost.", 0.2),
+        (mix(0.1, 0.9), "momentum and its rest are exchanged: with 0.9 the slow network keeps nine "
+                        "tenths of itself.", 0.5),
+        (mix(0, 1), "the slow network is now a copy of the fast one: momentum is not used.", 0.3),
+        (mix(0.9, 1), "the fast weights are not multiplied by 1 - momentum: the sum grows with "
+                      "every step.", 0.4),
+        (mix(1, 0.1), "the slow weights are not multiplied by momentum.", 0.4),
+        (weights_only, "matrices are right, biases have not moved: go through all parameters.",
+         0.6),
+    ), "the slow weights are not momentum * slow + (1 - momentum) * fast.", 1e-5)
+    if any(p.grad_fn is not None for p in slow.parameters()):
+        raise Mistake("the values are right, but autograd has recorded the update: use "
+                      "torch.no_grad().", 0.7)
+    before = copy.deepcopy(slow)
+    candidate(slow, fast, 0.0)
+    if any(not torch.allclose(p, q) for p, q in zip(slow.parameters(), fast.parameters(),
+                                                    strict=True)):
+        del before
+        raise Mistake("momentum 0 must copy the fast network; is 0.9 written into your function?",
+                      0.6)
+    return "every parameter follows, in place, and nothing is recorded."
+
+
+@checker(points=3)
+def variance_term(candidate) -> str:
+    """``candidate(z)``: what each dimension's spread lacks to 1, averaged."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(12, 5, generator=generator) * torch.tensor([0.1, 0.5, 0.9, 1.5, 3.0]) + 2
+    value = number(call(candidate, z), "the variance term")
+    spread = (z.var(0) + 1e-4).sqrt()
+    right = (1 - spread).clamp_min(0).mean()
+    compare(value, right, (
+        ((1 - spread).mean(), "dimensions that spread more than 1 pay the others back: keep only "
+                              "what is missing (clamp_min(0) or relu).", 0.5),
+        ((1 - spread).clamp_min(0).sum(), "average over dimensions; you add them up.", 0.7),
+        ((1 - (z.var(1) + 1e-4).sqrt()).clamp_min(0).mean(),
+         "you measure the spread within each picture: the batch is dimension 0.", 0.4),
+        ((1 - z.var(0)).clamp_min(0).mean(),
+         "that uses the variance; the standard deviation is its root, whose gradient does not fade "
+         "at 0.", 0.5),
+        ((1 - (z.var(0, correction=0) + 1e-4).sqrt()).clamp_min(0).mean(),
+         "divide by N - 1 in the variance (z.var(0) does).", 0.8),
+        ((1 - z.std(0)).clamp_min(0).mean(), "the 1e-4 belongs under the root: without it the "
+         "gradient at equal embeddings is not a number.", 0.7),
+        ((spread - 1).clamp_min(0).mean(), "the sign is turned: too little spread must cost.", 0.4),
+        (spread.mean(), "that is the spread itself, and it rewards collapse when minimised.", 0.2),
+    ), f"you return {value:.4g}. Per dimension: 1 minus the spread, not below 0; then the mean.",
+        1e-4)
+    held = torch.zeros(6, 4, requires_grad=True)
+    collapsed = candidate(held)
+    if not isinstance(collapsed, torch.Tensor) or not collapsed.requires_grad:
+        raise Mistake("the value is right, but no gradient reaches z: return the tensor.", 0.7)
+    collapsed.backward()
+    if held.grad is None or not torch.isfinite(held.grad).all():
+        raise Mistake("for equal embeddings the gradient is not a number: the 1e-4 belongs under "
+                      "the root.", 0.7)
+    return "right, and its gradient is a number even at collapse."
