@@ -96,6 +96,11 @@ _RECIPES: dict[str, dict[str, dict]] = {
         "long": {"epochs": 200, **_GPU, "temperature": 0.5, "eval_every": 10},
     },
     "evaluate": {"smoke": {}, "laptop": {}, "gpu": {}},
+    "scaling": {
+        "smoke": {"steps": 3},
+        "laptop": {"steps": 30, "train_images": 4000, "test_images": 1000, "tsne_images": 1000},
+        "gpu": {"steps": 100, "train_images": 20000, "test_images": 2000, **_GPU},
+    },
     "supervised": {
         "smoke": {"steps": 3, "small_size": None},
         "laptop": {"seconds": 40, "small_size": None, "batch_size": 128, "lr": 0.1},
