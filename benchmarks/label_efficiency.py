@@ -29,7 +29,7 @@ from simclr_tut.views import Views
 FILE = RESULTS / "label_efficiency.jsonl"
 DRAWS = {1: 5, 5: 5, 10: 5, 50: 3, 500: 3, 4400: 1}
 # The most steps of 128 pictures; a run keeps the weights of its best look at validation.
-STEPS = {1: 300, 5: 400, 10: 500, 50: 800, 500: 1500, 4400: 4000}
+STEPS = {1: 200, 5: 300, 10: 400, 50: 600, 500: 1200, 4400: 3000}
 RATES = (0.03, 0.1, 0.3)
 LOOKS = 5
 

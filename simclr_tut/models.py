@@ -109,7 +109,7 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
         body = nn.Sequential(
             nn.Conv2d(in_channels, 32, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(32), nn.ReLU(),
-            ResidualBlock(32, 32), ResidualBlock(32, 64, 2), ResidualBlock(64, 128, 2),
+            ResidualBlock(32, 64, 2), ResidualBlock(64, 128, 2),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )
         features = 128

@@ -126,6 +126,8 @@ def bars(names: Sequence[str], values: Sequence[float], errors=None, title: str 
     drawn = ax.bar([textwrap.fill(n, 14) for n in names], values, yerr=errors, color=colors,
                    edgecolor="black", linewidth=0.6, capsize=3)
     ax.bar_label(drawn, fmt=f"%.{digits}f", fontsize=9, padding=2)
+    if baseline:
+        ax.set_xlim(-0.6, len(names) + 0.1)  # room for the lines' names beside the last bar
     _draw_curves(ax, [], {}, baseline)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(y=0.15)
@@ -157,7 +159,7 @@ def heat_map(matrix, rows: Sequence[str], columns: Sequence[str], title: str, xl
     shown = ax.imshow(matrix, cmap="cividis", aspect="auto")
     middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
     for (i, j), value in np.ndenumerate(matrix):
-        ax.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
+        ax.text(j, i, f"{round(value, digits) + 0.0:.{digits}f}", ha="center", va="center", fontsize=8,
                 color="black" if value > middle else "white")
     ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
     ax.set_yticks(range(len(rows)), rows, fontsize=8)

@@ -18,7 +18,7 @@ def model():
 def test_shapes_of_h_and_of_the_last_map(name, small, features, side):
     encoder = models.build_encoder(name, small_images=small).eval()
     sides = []
-    last = encoder[1][5] if name == "tiny" else encoder[1].layer4
+    last = encoder[1][4] if name == "tiny" else encoder[1].layer4
     last.register_forward_hook(lambda module, _, out: sides.append(out.shape[-1]))
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, features)
     assert encoder.feature_dim == features and sides == [side]

@@ -30,8 +30,8 @@ class Result:
         """Whether the answer earned every point."""
         return self.score == 1.0
 
-    def __repr__(self) -> str:  # the last line of a cell shows nothing but the printed message
-        return ""
+    def _ipython_display_(self) -> None:
+        """Show nothing as a cell's value: the printed line has said it."""
 
 
 class Mistake(Exception):
