@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from datetime import date
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def machine_class() -> str:
     except (OSError, StopIteration, IndexError):
         pass
     return f"{os.cpu_count()} cores, {model}"
+
+
+def now() -> float:
+    """Return seconds: of the processor with one thread, so that other work does not count."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def provenance(command: str, **facts: object) -> dict:

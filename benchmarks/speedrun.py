@@ -52,14 +52,16 @@ class Pairs(Dataset):
         return tuple(self.two_views(picture))
 
 
+UVA_POLICY = transforms.Compose([
+    transforms.RandomHorizontalFlip(), transforms.RandomResizedCrop(32),
+    transforms.RandomApply([transforms.ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8),
+    transforms.RandomGrayscale(p=0.2), transforms.GaussianBlur(kernel_size=9),
+    transforms.ToTensor()])
+
+
 def uva_views(picture: Image.Image) -> list[torch.Tensor]:
     """Return two views after UvA's Tutorial 17, for pictures of 32 px."""
-    policy = transforms.Compose([
-        transforms.RandomHorizontalFlip(), transforms.RandomResizedCrop(32),
-        transforms.RandomApply([transforms.ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8),
-        transforms.RandomGrayscale(p=0.2), transforms.GaussianBlur(kernel_size=9),
-        transforms.ToTensor()])
-    return [policy(picture), policy(picture)]
+    return [UVA_POLICY(picture), UVA_POLICY(picture)]
 
 
 def resnet(small_images: bool, hidden: int, out: int, norm: bool) -> models.SimCLR:
@@ -116,7 +118,9 @@ def train(side: str, images: torch.Tensor, seconds: float, seed: int) -> tuple[n
         from lightly.loss import NTXentLoss
         from lightly.transforms import SimCLRTransform
 
-        two_views = SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0)
+        # pixels stay in [0, 1]: the encoder itself maps them to [-1, 1], also in the evaluation
+        two_views = SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0,
+                                    normalize=None)
         if side == "lightly":
             model, batch = resnet(True, 512, 128, norm=True), 128
             optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9,

@@ -10,13 +10,12 @@ Records go to simclr_tut/assets/results/step.jsonl.
 from __future__ import annotations
 
 import argparse
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 
-from benchmarks.common import RESULTS, append_record, provenance
+from benchmarks.common import RESULTS, append_record, now, provenance
 from simclr_tut import config, models, training
 from simclr_tut.losses import nt_xent
 from simclr_tut.views import Views
@@ -37,26 +36,26 @@ def split(encoder: str, size: int, recipe: config.Recipe, repeats: int) -> dict[
     precision = (torch.autocast(device.type, torch.bfloat16)
                  if recipe.bf16 and config.has_fast_bf16(device) else nullcontext())
 
-    def now() -> float:
+    def mark() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return now()
 
     times: dict[str, list[float]] = {part: [] for part in PARTS}
     for trial in range(repeats + 2):
-        marks = [now()]
+        marks = [mark()]
         views = torch.cat(policy(images, size=size))
-        marks.append(now())
+        marks.append(mark())
         with precision:
             z = model(views)
-            marks.append(now())
+            marks.append(mark())
             loss = nt_xent(*z.chunk(2), recipe.temperature)
-        marks.append(now())
+        marks.append(mark())
         optimizer.zero_grad()
         loss.backward()
-        marks.append(now())
+        marks.append(mark())
         optimizer.step()
-        marks.append(now())
+        marks.append(mark())
         if trial >= 2:  # the first ones warm caches up
             for part, start, end in zip(PARTS, marks[:-1], marks[1:], strict=True):
                 times[part].append(1000 * (end - start))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Callable
 from statistics import median
 
@@ -21,7 +20,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from benchmarks.common import RESULTS, append_record, provenance
+from benchmarks.common import RESULTS, append_record, now, provenance
 from simclr_tut import config, data
 from simclr_tut.views import Views
 
@@ -74,11 +73,11 @@ def one_by_one(make: Callable[[], Callable], views_each: int, pil: list, seconds
     transform = make()
     for picture in pil[:8]:
         transform(picture)
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    count, started = 0, now()
+    while now() - started < seconds:
         transform(pil[count % len(pil)])
         count += 1
-    rates.put(views_each * count / (time.perf_counter() - started))
+    rates.put(views_each * count / (now() - started))
 
 
 def workers(make: Callable[[], Callable], views_each: int, pil: list, seconds: float,
@@ -100,11 +99,11 @@ def batched(transform: Callable[[], object], views_each: int, seconds: float) ->
     """Return the views per second of a function that makes ``views_each``."""
     for _ in range(3):
         transform()
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    count, started = 0, now()
+    while now() - started < seconds:
         transform()
         count += 1
-    return views_each * count / (time.perf_counter() - started)
+    return views_each * count / (now() - started)
 
 
 def compare(size: int, seconds: float, rounds: int = 3) -> dict[str, float]:
