@@ -71,6 +71,18 @@ def loss_floor(n: int, temperature: float) -> float:
     return math.log1p((2 * n - 2) * math.exp(-(n / (n - 1)) / temperature))
 
 
+def progress(loss: float, n: int, temperature: float) -> float:
+    """Share of the way from chance (0) to floor (1) that an NT-Xent of N pairs has come.
+
+    Compares runs of different N and temperature. Below 0: worse than chance. Above 1: no NT-Xent.
+    Raises: ValueError as ``loss_floor``, or if the loss is not finite. Explained in notebooks/07.
+    """
+    chance, floor = chance_loss(n), loss_floor(n, temperature)
+    if not math.isfinite(loss):
+        raise ValueError(f"loss must be finite; got {loss}. Lower the learning rate.")
+    return (chance - float(loss)) / (chance - floor)
+
+
 def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """Share of the 2N views whose nearest other view, by cosine, is their positive.
 

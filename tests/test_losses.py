@@ -179,3 +179,22 @@ def test_nothing_larger_than_the_similarity_matrix_is_kept_for_the_gradient():
 def test_the_naive_loss_passes_gradcheck():
     z1, z2 = (z.double().requires_grad_() for z in pairs(3, 2))
     assert torch.autograd.gradcheck(lambda a, b: losses.nt_xent_naive(a, b, 0.5), (z1, z2))
+
+
+@pytest.mark.parametrize(("n", "temperature"), [(2, 1.0), (16, 0.1), (256, 0.5), (512, 2.0)])
+def test_progress_is_0_at_collapse_1_on_the_simplex_and_linear_between(n, temperature):
+    equal = torch.ones(n, 3)
+    simplex = torch.eye(n) - 1 / n
+    collapsed = losses.nt_xent(equal, equal, temperature).item()
+    best = losses.nt_xent(simplex, simplex, temperature).item()
+    assert losses.progress(collapsed, n, temperature) == pytest.approx(0, abs=1e-4)
+    assert losses.progress(best, n, temperature) == pytest.approx(1, abs=1e-4)
+    middle = (collapsed + best) / 2
+    assert losses.progress(middle, n, temperature) == pytest.approx(0.5, abs=1e-4)
+    assert losses.progress(collapsed + 1, n, temperature) < 0
+
+
+@pytest.mark.parametrize("arguments", [(4.9, 1, 0.5), (4.9, 8, 0), (math.nan, 8, 0.5)])
+def test_progress_refuses_what_has_no_chance_or_floor(arguments):
+    with pytest.raises(ValueError, match="must be"):
+        losses.progress(*arguments)
