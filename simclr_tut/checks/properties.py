@@ -144,9 +144,19 @@ def memory_is_square(pieces: Pieces) -> None:
 
 
 def second_view_is_new(pieces: Pieces) -> None:
-    """View 2 is no fixed change of view 1: their colours differ for most pictures."""
+    """View 2 is a draw of its own: no fixed change of view 1, and another one in each call."""
     torch.manual_seed(0)
-    view1, view2 = pieces.views(_pictures(24))
+    pictures = _pictures(24)
+    view1, view2 = pieces.views(pictures)
+    again = pieces.views(pictures)[1]
+    same = float(((view2 - again).abs().flatten(1).amax(1) < 1e-6).float().mean())
+    assert same < 0.3, (f"{100 * same:.0f} % of the second views are the same in two calls: they "
+                        "are no draws. Is the picture itself handed on, or a seed set inside?")
+    near = torch.stack([torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+                        for a, b in zip(view1, view2, strict=True)])
+    same = float((near > 0.95).float().mean())
+    assert same < 0.3, (f"{100 * same:.0f} % of the second views are nearly the first ones: noise "
+                        "on top is no second view; draw it anew from the picture")
     histograms = [evaluation.color_histogram((view * 255).round().to(torch.uint8))
                   for view in (view1, view2)]
     same = float(((histograms[0] - histograms[1]).abs().sum(1) < 1e-3).float().mean())
@@ -155,8 +165,18 @@ def second_view_is_new(pieces: Pieces) -> None:
 
 
 def each_picture_draws(pieces: Pieces) -> None:
-    """One picture repeated gives different views: parameters belong to pictures, not batches."""
+    """Row i of both views shows picture i, each with parameters of its own."""
     torch.manual_seed(0)
+    bright = torch.linspace(0.05, 1, 24)[torch.randperm(24)]
+    pair = pieces.views((_pictures(24) * bright[:, None, None, None]).to(torch.uint8))
+    for view in pair:
+        assert torch.isfinite(view).all() and float(view.abs().max()) < 20, (
+            f"views reach {float(view.abs().max()):.3g}: divide bytes by 255")
+        ranks = torch.stack([view.flatten(1).mean(1).argsort().argsort(),
+                             bright.argsort().argsort()]).float()
+        agree = float(torch.corrcoef(ranks)[0, 1])
+        assert agree > 0.5, (f"dark pictures do not give dark views (rank correlation {agree:.2f})"
+                             ": is row i of the views made of picture i?")
     view1, _ = pieces.views(_pictures(1).repeat(24, 1, 1, 1))
     different = {tuple(view.flatten()[::97].tolist()) for view in view1}
     assert len(different) > 12, (f"24 copies of a picture gave {len(different)} different views: "
@@ -199,11 +219,14 @@ def rate_falls_once(pieces: Pieces) -> None:
 
 
 def nobody_finds_itself(pieces: Pieces) -> None:
-    """Searched within itself, no picture is its own neighbour."""
+    """Searched within itself, a picture finds its likeness first, and never itself."""
     bank = _embeddings(30, 5)[0]
+    bank[1] = 1.001 * bank[0]
     found = torch.as_tensor(pieces.neighbours(bank, 3))
     own = int((found == torch.arange(30)[:, None]).any(1).sum())
     assert own == 0, f"{own} of 30 pictures found themselves: set the diagonal to minus infinity"
+    assert int(found[0, 0]) == 1 and int(found[1, 0]) == 0, (
+        "a picture and its near copy do not find each other first: is the order turned round?")
 
 
 def company_does_not_matter(pieces: Pieces) -> None:
