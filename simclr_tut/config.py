@@ -98,7 +98,7 @@ _RECIPES: dict[str, dict[str, dict]] = {
     "evaluate": {"smoke": {}, "laptop": {}, "gpu": {}},
     "scaling": {
         "smoke": {"steps": 3},
-        "laptop": {"steps": 30, "train_images": 4000, "test_images": 1000, "tsne_images": 1000},
+        "laptop": {"steps": 20, "train_images": 4000, "test_images": 1000, "tsne_images": 1000},
         "gpu": {"steps": 100, "train_images": 20000, "test_images": 2000, **_GPU},
     },
     "supervised": {
