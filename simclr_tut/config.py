@@ -86,7 +86,7 @@ _RECIPES: dict[str, dict[str, dict]] = {
     },
     "beyond": {
         "smoke": {"steps": 3},
-        "laptop": {"steps": 240, "train_images": 20000, "test_images": 2000, "image_size": 24},
+        "laptop": {"steps": 180, "train_images": 20000, "test_images": 2000, "image_size": 24},
         "gpu": {"steps": 1000, "train_images": 50000, "test_images": 10000, "batch_size": 512},
     },
     "pretrain": {
