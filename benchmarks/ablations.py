@@ -28,13 +28,13 @@ from simclr_tut import config, evaluation, losses, models, shapes, training
 from simclr_tut.views import Views
 
 FILE = RESULTS / "ablations.jsonl"
-TRAIN, TEST, SIZE, WIDTH, NEIGHBOURS = 6000, 1500, 24, 16, 20
+TRAIN, TEST, SIZE, WIDTH, NEIGHBOURS = 4000, 1500, 16, 16, 20
 CLASSES, CONTINUOUS = ("shape", "hue", "background_hue"), ("scale", "rotation", "x", "y")
 BASE = config.Recipe(name="ablation", dataset="shapes", image_size=SIZE, small_size=None,
-                     steps=400, batch_size=128, optimizer="muon", lr=0.1, head_dim=64, bf16=False)
+                     steps=300, batch_size=128, optimizer="muon", lr=0.05, head_dim=64, bf16=False)
 AUGMENTATIONS = ("crop", "colour", "grey", "blur")
 NOTHING = {"crop": None, "flip": 0.0, "color": 0.0, "gray": 0.0, "blur": 0.0}
-EACH = {"crop": {"crop": (0.4, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
+EACH = {"crop": {"crop": (0.5, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
         "grey": {"gray": 0.5}, "blur": {"blur": 0.8}}
 STRONG = {**NOTHING, **EACH["crop"], **EACH["colour"], "gray": 0.2}  # crop and strong colour
 
@@ -168,7 +168,7 @@ def plan(names: list[str], seeds: list[int]) -> list[tuple[str, dict, int]]:
     """Return the runs asked for, seed by seed, so that a part of them is a whole seed."""
     every = {"baseline": [{"features": "raw pixels"}, {"features": "random encoder"}],
              **experiments()}
-    return [(name, setting, seed) for name in (names or every) for seed in seeds
+    return [(name, setting, seed) for seed in seeds for name in (names or every)
             for setting in every[name]]
 
 
