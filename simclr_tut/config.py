@@ -69,8 +69,8 @@ class Recipe:
 _SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,
           "tsne_images": 100, "draws": 2, "batch_size": 64}
 _GPU = {"encoder": "resnet18", "small_size": None, "batch_size": 512, "head_hidden": 512}
-_FACTORS = {"image_size": 16, "small_size": None, "batch_size": 128, "optimizer": "muon", "lr": 0.05,
-            "head_dim": 64}
+_FACTORS = {"image_size": 16, "small_size": None, "batch_size": 128, "optimizer": "muon",
+            "lr": 0.05, "head_dim": 64}
 # What differs from the defaults above, for each recipe and scale.
 _RECIPES: dict[str, dict[str, dict]] = {
     "families": {
