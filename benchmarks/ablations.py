@@ -31,7 +31,7 @@ FILE = RESULTS / "ablations.jsonl"
 TRAIN, TEST, SIZE, WIDTH, NEIGHBOURS = 4000, 1500, 16, 16, 20
 CLASSES, CONTINUOUS = ("shape", "hue", "background_hue"), ("scale", "rotation", "x", "y")
 BASE = config.Recipe(name="ablation", dataset="shapes", image_size=SIZE, small_size=None,
-                     steps=300, batch_size=128, optimizer="muon", lr=0.05, head_dim=64, bf16=False)
+                     steps=200, batch_size=128, optimizer="muon", lr=0.05, head_dim=64, bf16=False)
 AUGMENTATIONS = ("crop", "colour", "grey", "blur")
 NOTHING = {"crop": None, "flip": 0.0, "color": 0.0, "gray": 0.0, "blur": 0.0}
 EACH = {"crop": {"crop": (0.5, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
@@ -43,7 +43,7 @@ def experiments() -> dict[str, list[dict]]:
     """Return every experiment, the most wanted first: a list of settings, each a dict of axes."""
     pairs = [(a, b) for i, a in enumerate(AUGMENTATIONS) for b in AUGMENTATIONS[i:]]
     return {
-        "shortcut": [{"policy": "crop"}, {"policy": "crop + strong colour"}],
+        "shortcut": [{"policy": p, "steps": 1000} for p in ("crop", "crop + strong colour")],
         "composition": [{"first": a, "second": b, "branches": branches}
                         for branches in ("both", "one") for a, b in pairs],
         "temperature": [{"temperature": t} for t in (0.05, 0.1, 0.2, 0.5, 1.0)],
@@ -97,7 +97,7 @@ def build(recipe: config.Recipe, width: int = WIDTH) -> models.SimCLR:
 
 def recipe_of(setting: dict, seed: int) -> config.Recipe:
     """Return the recipe of a setting: learning rate scaled with the batch where it says so."""
-    known = ("temperature", "head_layers", "head_hidden", "batch_size")
+    known = ("temperature", "head_layers", "head_hidden", "batch_size", "steps")
     recipe = replace(BASE, seed=seed, **{k: setting[k] for k in known if k in setting})
     if "scaling" in setting:
         ratio = recipe.batch_size / BASE.batch_size
