@@ -34,7 +34,7 @@ BASE = config.Recipe(name="ablation", dataset="shapes", image_size=SIZE, small_s
                      steps=200, batch_size=128, optimizer="muon", lr=0.05, head_dim=64, bf16=False)
 AUGMENTATIONS = ("crop", "colour", "grey", "blur")
 NOTHING = {"crop": None, "flip": 0.0, "color": 0.0, "gray": 0.0, "blur": 0.0}
-EACH = {"crop": {"crop": (0.5, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
+EACH = {"crop": {"crop": (0.8, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
         "grey": {"gray": 0.5}, "blur": {"blur": 0.8}}
 STRONG = {**NOTHING, **EACH["crop"], **EACH["colour"], "gray": 0.2}  # crop and strong colour
 
@@ -43,7 +43,7 @@ def experiments() -> dict[str, list[dict]]:
     """Return every experiment, the most wanted first: a list of settings, each a dict of axes."""
     pairs = [(a, b) for i, a in enumerate(AUGMENTATIONS) for b in AUGMENTATIONS[i:]]
     return {
-        "shortcut": [{"policy": p, "steps": 1000} for p in ("crop", "crop + strong colour")],
+        "shortcut": [{"policy": p, "steps": 600} for p in ("crop", "crop + strong colour")],
         "composition": [{"first": a, "second": b, "branches": branches}
                         for branches in ("both", "one") for a, b in pairs],
         "temperature": [{"temperature": t} for t in (0.05, 0.1, 0.2, 0.5, 1.0)],
@@ -193,7 +193,7 @@ def base_facts() -> dict:
     """Return what all runs share; a record made with other facts does not count."""
     return {"train": TRAIN, "test": TEST, "size": SIZE, "width": WIDTH, "steps": BASE.steps,
             "batch_size": BASE.batch_size, "lr": BASE.lr, "optimizer": BASE.optimizer,
-            "temperature": BASE.temperature, "neighbours": NEIGHBOURS}
+            "temperature": BASE.temperature, "neighbours": NEIGHBOURS, "crop": list(EACH["crop"]["crop"])}
 
 
 def perform(name: str, setting: dict, seed: int, file: Path = FILE) -> dict:
