@@ -193,7 +193,8 @@ def base_facts() -> dict:
     """Return what all runs share; a record made with other facts does not count."""
     return {"train": TRAIN, "test": TEST, "size": SIZE, "width": WIDTH, "steps": BASE.steps,
             "batch_size": BASE.batch_size, "lr": BASE.lr, "optimizer": BASE.optimizer,
-            "temperature": BASE.temperature, "neighbours": NEIGHBOURS, "crop": list(EACH["crop"]["crop"])}
+            "temperature": BASE.temperature, "neighbours": NEIGHBOURS,
+            "crop": list(EACH["crop"]["crop"])}
 
 
 def perform(name: str, setting: dict, seed: int, file: Path = FILE) -> dict:
