@@ -131,6 +131,20 @@ def effective_rank(z: torch.Tensor) -> torch.Tensor:
     return torch.exp(-torch.special.xlogy(shares, shares).sum())
 
 
+def decoupled_nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5
+                      ) -> torch.Tensor:
+    """NT-Xent without the positive in its denominator: easy pairs keep their whole gradient.
+
+    Source: Yeh et al. 2022, decoupled contrastive learning (arXiv 2110.06848).
+    """
+    _check_pairs(z1, z2, temperature)
+    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
+    similarity = z @ z.T / temperature
+    own = torch.eye(len(z1), dtype=torch.bool, device=z.device).repeat(2, 2)  # itself and positive
+    return (similarity.masked_fill(own, -torch.inf).logsumexp(dim=1)
+            - similarity.diagonal(len(z1)).repeat(2)).mean()
+
+
 def info_nce(
     queries: torch.Tensor, keys: torch.Tensor, queue: torch.Tensor, temperature: float = 0.2
 ) -> torch.Tensor:
@@ -138,6 +152,7 @@ def info_nce(
 
     Source: He et al. 2020, Eq. 1 (MoCo).
     """
+    _check_one_device(queries, queue=queue)
     _check_pairs(queries, keys, temperature)
     _check_matrix(queue, "queue", 1)
     queries, keys, queue = (F.normalize(x.float(), dim=1) for x in (queries, keys, queue))
@@ -155,6 +170,7 @@ def sup_con(
     Args: labels: ``(N,)`` int64.
     Source: Khosla et al. 2020, Eq. 2 (the sum outside the logarithm).
     """
+    _check_one_device(z1, labels=labels)
     _check_pairs(z1, z2, temperature)
     if labels.shape != (len(z1),):
         raise ValueError(f"labels must be ({len(z1)},), one a pair; got {tuple(labels.shape)}.")
@@ -221,7 +237,16 @@ def _check_matrix(z: torch.Tensor, name: str, rows: int) -> None:
                          "and look for a division by zero in the model.")
 
 
+def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:
+    for name, other in others.items():
+        here, there = (getattr(x, "device", None) for x in (first, other))
+        if here and there and here != there:
+            raise ValueError(f"all inputs must be on one device; {name} is on {there}, the first "
+                             f"on {here}. Move it: {name}.to({str(here)!r}).")
+
+
 def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:
+    _check_one_device(z1, z2=z2)
     _check_matrix(z1, "z1", 1)
     _check_matrix(z2, "z2", 1)
     if z1.shape != z2.shape:

@@ -109,6 +109,43 @@ class Generative(nn.Module):
         return self.decoder(code.to(next(self.parameters()).device)).float().cpu()
 
 
+class Adversarial(nn.Module):
+    """A small GAN: a generator draws pictures, a discriminator tells them from real ones.
+
+    The discriminator's body is the encoder. One loss trains both: the generator's share sees the
+    discriminator with its weights held fixed, so that each gradient reaches its own half.
+    Source: Goodfellow et al. 2014 (arXiv 1406.2661); features of the discriminator as in Radford
+    et al. 2016 (arXiv 1511.06434). Explained in notebooks/08.
+    """
+
+    def __init__(self, encoder: nn.Module, code_dim: int = 32, size: int = 32, channels: int = 3
+                 ) -> None:
+        super().__init__()
+        self.encoder, self.code_dim = encoder, code_dim
+        self.judge = nn.Sequential(encoder, nn.Linear(encoder.feature_dim, 1))
+        self.generator = Decoder(code_dim, size, channels)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return h, ``(N, F)``, of the discriminator."""
+        return self.encoder(x)
+
+    def loss(self, images: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the discriminator plus the non-saturating loss of the generator."""
+        code = torch.randn(len(images), self.code_dim, device=images.device)
+        drawn = self.generator(code).float()
+        fixed = {name: value.detach().clone() for name, value in
+                 [*self.judge.named_parameters(), *self.judge.named_buffers()]}
+        real, fake = self.judge(images), self.judge(drawn.detach())
+        fooled = torch.func.functional_call(self.judge, fixed, drawn)
+        return F.softplus(-real).mean() + F.softplus(fake).mean() + F.softplus(-fooled).mean()
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw ``n`` new pictures, ``(n, C, S, S)`` in [0, 1]."""
+        code = torch.randn(n, self.code_dim, generator=generator)
+        return self.generator(code.to(next(self.parameters()).device)).float().cpu()
+
+
 class MoCo(SimCLR):
     """Contrast each query with its key and a queue of older keys from a slow copy of the network.
 

@@ -198,3 +198,81 @@ def test_progress_is_0_at_collapse_1_on_the_simplex_and_linear_between(n, temper
 def test_progress_refuses_what_has_no_chance_or_floor(arguments):
     with pytest.raises(ValueError, match="must be"):
         losses.progress(*arguments)
+
+
+def with_gradients(loss, *embeddings):
+    leaves = [z.clone().requires_grad_() for z in embeddings]
+    value = loss(*leaves)
+    return [value.detach(), *torch.autograd.grad(value, leaves)]
+
+
+LIGHTLY = {
+    "nt_xent": (lambda a, b: losses.nt_xent(a, b, 0.2),
+                lambda own: own.NTXentLoss(temperature=0.2)),
+    "decoupled_nt_xent": (lambda a, b: losses.decoupled_nt_xent(a, b, 0.2),
+                          lambda own: own.DCLLoss(temperature=0.2)),
+    "negative_cosine": (losses.negative_cosine, lambda own: lambda a, b:
+                        own.NegativeCosineSimilarity()(a, b.detach()) + 0 * b.sum()),
+    "barlow_twins": (losses.barlow_twins, lambda own: own.BarlowTwinsLoss(lambda_param=5e-3)),
+    "vicreg": (losses.vicreg, lambda own: own.VICRegLoss(eps=1e-4)),
+}
+
+
+@pytest.mark.parametrize("name", LIGHTLY)
+def test_values_and_gradients_equal_those_of_lightly(name):
+    own = pytest.importorskip("lightly.loss")
+    ours, theirs = LIGHTLY[name]
+    generator = torch.Generator().manual_seed(3)
+    z1 = torch.randn(24, 8, generator=generator)
+    z2 = z1 + 0.5 * torch.randn(24, 8, generator=generator)
+    mine = with_gradients(lambda a, b: ours(a, b) + 0 * b.sum(), z1, z2)
+    expected = with_gradients(theirs(own), z1, z2)
+    for a, b in zip(mine, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_info_nce_equals_lightly_with_its_memory_bank():
+    own = pytest.importorskip("lightly.loss")
+    generator = torch.Generator().manual_seed(4)
+    queries, keys = (torch.randn(6, 8, generator=generator) for _ in range(2))
+    bank = own.NTXentLoss(temperature=0.2, memory_bank_size=(12, 8))
+    queue = bank.memory_bank.bank.detach().clone()
+    queue = queue if queue.shape == (12, 8) else queue.T
+    mine = with_gradients(lambda q: losses.info_nce(q, keys, queue, 0.2), queries)
+    expected = with_gradients(lambda q: bank(q, keys), queries)
+    for a, b in zip(mine, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_decoupling_leaves_only_the_positive_out():
+    z1, z2 = torch.randn(5, 3), torch.randn(5, 3)
+    z = torch.nn.functional.normalize(torch.cat([z1, z2]), dim=1)
+    total = 0.0
+    for i in range(10):
+        others = torch.stack([z[i] @ z[k] / 0.3 for k in range(10) if k % 5 != i % 5])
+        total = total + others.logsumexp(0) - z[i] @ z[(i + 5) % 10] / 0.3
+    torch.testing.assert_close(losses.decoupled_nt_xent(z1, z2, 0.3), total / 10)
+
+
+@pytest.mark.parametrize(("call", "name"), [
+    (lambda z, far: losses.nt_xent(z, far), "z2"),
+    (lambda z, far: losses.barlow_twins(z, far), "z2"),
+    (lambda z, far: losses.info_nce(z, z, far), "queue"),
+    (lambda z, far: losses.sup_con(z, z, far[:, 0].long()), "labels"),
+])
+def test_mixed_devices_are_named(call, name):
+    z = torch.randn(4, 3)
+    with pytest.raises(ValueError, match=f"{name} is on meta, the first on cpu"):
+        call(z, z.to("meta"))
+
+
+def test_sup_con_equals_pytorch_metric_learning_with_gradients():
+    own = pytest.importorskip("pytorch_metric_learning.losses")
+    generator = torch.Generator().manual_seed(5)
+    z1, z2 = (torch.randn(12, 8, generator=generator) for _ in range(2))
+    labels = torch.arange(12) % 4
+    reference = own.SupConLoss(temperature=0.2)
+    mine = with_gradients(lambda a, b: losses.sup_con(a, b, labels, 0.2), z1, z2)
+    expected = with_gradients(lambda a, b: reference(torch.cat([a, b]), labels.repeat(2)), z1, z2)
+    for a, b in zip(mine, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)

@@ -167,3 +167,40 @@ def test_a_new_method_takes_ten_lines():
     recipe = replace(config.Recipe(), steps=4, batch_size=16, small_size=None, lr=0.05)
     images = shapes.make_shapes(32, seed=0).images
     assert len(training.pretrain(model, images, Views(32), recipe).loss) == 4
+
+
+def adversarial():
+    torch.manual_seed(0)
+    return methods.Adversarial(models.build_encoder("tiny"))
+
+
+def test_each_half_of_the_gan_gets_its_own_gradient():
+    model, images = adversarial(), two()[0]
+    torch.manual_seed(1)
+    model.loss(images).backward()
+    reference = adversarial()
+    torch.manual_seed(1)
+    code = torch.randn(12, 32)
+    drawn = reference.generator(code)
+    judged = reference.judge(images), reference.judge(drawn.detach())
+    own = torch.nn.functional.binary_cross_entropy_with_logits
+    judge = own(judged[0], torch.ones(12, 1)) + own(judged[1], torch.zeros(12, 1))
+    fooled = own(reference.judge(drawn), torch.ones(12, 1))
+    for part, share in ((model.judge, judge), (model.generator, fooled)):
+        twin = reference.judge if part is model.judge else reference.generator
+        expected = torch.autograd.grad(share, list(twin.parameters()), retain_graph=True)
+        for p, gradient in zip(part.parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_the_gan_trains_in_the_same_loop_and_draws_pictures():
+    model = adversarial()
+    before = [p.detach().clone() for p in model.parameters()]
+    recipe = replace(config.Recipe(), steps=4, batch_size=16, small_size=None, lr=0.02)
+    pictures = shapes.make_shapes(32, seed=0).images
+    history = training.pretrain(model, pictures, methods.whole_pictures, recipe)
+    assert len(history.loss) == 4
+    assert all((a != b).any() for a, b in zip(before, model.parameters(), strict=True))
+    first, again = (model.eval().sample(5, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert first.shape == (5, 3, 32, 32) and torch.equal(first, again)
+    assert first.min() >= 0 and first.max() <= 1

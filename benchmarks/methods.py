@@ -1,0 +1,212 @@
+"""One loop, every method: what a representation is worth after equal steps and equal time.
+
+    python -m benchmarks.methods                        every method, three seeds
+    python -m benchmarks.methods MoCo BYOL --seeds 0    some of them
+    python -m benchmarks.methods --steps 2000           longer runs, kept beside the short ones
+    python -m benchmarks.methods --missing              only say what is still to run
+
+All runs share encoder, pictures, batch and steps; learning rates are set once for each method and
+not tuned. Each run is looked at several times on its way, so equal steps and equal time are read
+off the same run. One record a run is added to simclr_tut/assets/results/methods.jsonl: a run that
+was killed costs only itself, and the same command goes on where it stopped. The accuracies are
+those of validation pictures taken from the training set; the test set is not read. Notebook 08
+reads the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.common import RESULTS, append_record, now, provenance, read_records
+from simclr_tut import config, data, evaluation, losses, methods, models, training
+from simclr_tut.views import Views
+
+FILE = RESULTS / "methods.jsonl"
+LOOKS = 4  # measurements on the way, the last at the end
+BANK, WATCHED = 5000, 512
+BASE = config.Recipe(name="methods", dataset="cifar10", image_size=24, small_size=None, steps=312,
+                     batch_size=128, train_images=12000, test_images=2000, bf16=False)
+POLICY = Views(BASE.image_size, crop=BASE.crop, color=BASE.color)
+RATES = {"Barlow Twins": 0.1, "VICReg": 0.1, "patches (CPC)": 0.1, "autoencoder (VAE)": 0.1,
+         "adversarial (GAN)": 0.02, "supervised": 0.1}  # the others: BASE.lr
+
+
+class Decoupled(models.SimCLR):
+    """SimCLR with the decoupled objective."""
+
+    def loss(self, view1: torch.Tensor, view2: torch.Tensor) -> torch.Tensor:
+        z1, z2 = self(torch.cat([view1, view2])).chunk(2)
+        return losses.decoupled_nt_xent(z1, z2, BASE.temperature)
+
+
+class Supervised(models.SimCLR):
+    """The same network, trained to name the class: its head gives ten scores."""
+
+    def loss(self, view1: torch.Tensor, view2: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self(torch.cat([view1, view2])), labels.repeat(2))
+
+
+def builders() -> dict[str, Callable[[], nn.Module]]:
+    """Return what makes each method, the untrained encoder first."""
+    def parts(dim: int = BASE.head_dim) -> tuple[nn.Module, nn.Module]:
+        whole = models.build_model(BASE.encoder, BASE.head_hidden, dim, BASE.head_layers)
+        return whole.encoder, whole.head
+
+    def predictor() -> nn.Module:
+        return models.ProjectionHead(BASE.head_dim, 64, BASE.head_dim)
+
+    return {"random encoder": lambda: models.SimCLR(*parts()),
+            "SimCLR": lambda: models.SimCLR(*parts()),
+            "decoupled SimCLR": lambda: Decoupled(*parts()),
+            "MoCo": lambda: methods.MoCo(*parts()),
+            "BYOL": lambda: methods.BYOL(*parts(), predictor()),
+            "SimSiam": lambda: methods.SimSiam(*parts(), predictor()),
+            "Barlow Twins": lambda: methods.BarlowTwins(*parts()),
+            "VICReg": lambda: methods.VICReg(*parts()),
+            "patches (CPC)": lambda: methods.PatchPrediction(parts()[0]),
+            "autoencoder (VAE)": lambda: methods.Generative(parts()[0]),
+            "adversarial (GAN)": lambda: methods.Adversarial(parts()[0]),
+            "SupCon": lambda: methods.SupCon(*parts()),
+            "supervised": lambda: Supervised(*parts(10))}
+
+
+@lru_cache(maxsize=1)
+def pictures() -> tuple[data.ImageData, data.ImageData]:
+    """Return training and validation pictures, both from the training set of CIFAR-10."""
+    whole = data.load_dataset(BASE.dataset, "train", BASE.train_images)
+    if whole.name != BASE.dataset:
+        raise FileNotFoundError(f"expected {BASE.dataset}; got {whole.name}. Put CIFAR-10 where "
+                                "simclr_tut.data finds it, and start again.")
+    return data.split_labels(whole, BASE.test_images)
+
+
+@torch.no_grad()
+def measure(model: nn.Module) -> dict[str, float]:
+    """Return kNN and probe of h, and the spread of z for methods with views."""
+    train, validation = pictures()
+    bank = train.subset(range(min(BANK, len(train))))
+    h, queries = evaluation.encode(model, bank), evaluation.encode(model, validation)
+    probe = evaluation.fit_probe(h, bank.labels, queries, validation.labels, strengths=(0.03,))
+    facts = {"knn": evaluation.knn_accuracy(h, bank.labels, queries, validation.labels),
+             "probe": max(probe.validation.values()),
+             "rank_h": float(losses.effective_rank(F.normalize(h, dim=1)))}
+    if hasattr(model, "head"):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            views = POLICY(validation.images[:WATCHED])
+        was = model.training
+        z1, z2 = (model.eval()(view).float() for view in views)
+        model.train(was)
+        unit = F.normalize(torch.cat([z1, z2]), dim=1)
+        facts |= {"rank_z": float(losses.effective_rank(unit)),
+                  "alignment": float(losses.alignment(z1, z2)),
+                  "uniformity": float(losses.uniformity(unit))}
+    return facts
+
+
+def memory(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, float]:
+    """Return MB of weights and buffers, and of what one step keeps for its backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        alive = (model.loss(*inputs) if hasattr(model, "loss")
+                 else training.simclr_objective(model, inputs, BASE.temperature))
+    own = [t for t in [*model.parameters(), *model.buffers()]]
+    weights = sum(t.numel() * t.element_size() for t in own)
+    own_places = {t.untyped_storage().data_ptr() for t in own}
+    step = sum(size for place, size in kept.items() if place not in own_places)
+    del alive
+    return {"weights_mb": weights / 1e6, "step_mb": step / 1e6}
+
+
+def run(name: str, seed: int, steps: int) -> dict:
+    """Train and measure one method, several times on its way."""
+    train, _ = pictures()
+    config.seed_everything(seed)
+    model = builders()[name]()
+    if name == "random encoder":
+        with torch.no_grad():
+            models.settle_batch_norm(model, POLICY(train.images[:1024]))
+        return {"looks": [{"step": 0, "processor_seconds": 0.0, **measure(model)}]}
+    views = POLICY if hasattr(model, "head") else methods.whole_pictures
+    labels = train.labels if name in ("SupCon", "supervised") else None
+    first = views(train.images[:BASE.batch_size])
+    used = memory(model, (*first, *(() if labels is None else (labels[:BASE.batch_size],))))
+    config.seed_everything(seed)
+    model = builders()[name]()  # measuring memory moved batch norm
+    per_epoch = len(train.images) // BASE.batch_size
+    recipe = replace(BASE, seed=seed, steps=steps, lr=RATES.get(name, BASE.lr),
+                     eval_every=max(1, steps // LOOKS // per_epoch))
+    clock = {"began": now(), "looking": 0.0}
+    looks = []
+
+    def look(epoch: int, history: training.History) -> None:
+        began = now()
+        trained = began - clock["began"] - clock["looking"]
+        looks.append({"step": len(history.loss), "processor_seconds": trained,
+                      "wall_seconds": history.seconds, **measure(model)})
+        clock["looking"] += now() - began
+
+    history = training.pretrain(model, train.images, views, recipe, look, labels=labels)
+    return {"looks": looks, "loss_first": history.loss[0], "loss_last": history.loss[-1], **used}
+
+
+def base_facts(steps: int) -> dict:
+    """Return what all runs share; a record made with other facts does not count."""
+    return {"dataset": BASE.dataset, "size": BASE.image_size, "batch_size": BASE.batch_size,
+            "train": BASE.train_images, "held_out": BASE.test_images, "bank": BANK,
+            "steps": steps, "encoder": BASE.encoder, "optimizer": BASE.optimizer,
+            "temperature": BASE.temperature}
+
+
+def missing(names: list[str], seeds: list[int], steps: int, file: Path = FILE
+            ) -> Iterator[tuple[str, int]]:
+    """Yield the runs that have no record of these facts yet, a whole seed at a time."""
+    done = {(r["method"], r["seed"]) for r in read_records(file) if r["base"] == base_facts(steps)}
+    yield from ((name, seed) for seed in seeds for name in names if (name, seed) not in done)
+
+
+def perform(name: str, seed: int, steps: int, file: Path = FILE) -> dict:
+    """Do one run and add its record to the file."""
+    command = f"python -m benchmarks.methods {name!r} --seeds {seed} --steps {steps}"
+    record = {"method": name, "seed": seed, "lr": RATES.get(name, BASE.lr),
+              **run(name, seed, steps), "base": base_facts(steps), **provenance(command)}
+    append_record(file, record)
+    return record
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    names = list(builders())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", help=f"of {', '.join(names)}; default all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=BASE.steps)
+    parser.add_argument("--missing", action="store_true", help="count the runs left, and stop")
+    arguments = parser.parse_args()
+    unknown = set(arguments.methods) - set(names)
+    if unknown:
+        parser.error(f"no method named {', '.join(sorted(unknown))}; there are {', '.join(names)}.")
+    left = list(missing(arguments.methods or names, arguments.seeds, arguments.steps))
+    print(f"{len(left)} runs left", flush=True)
+    for name, seed in [] if arguments.missing else left:
+        last = perform(name, seed, arguments.steps)["looks"][-1]
+        print(f"{name}, seed {seed}: kNN {100 * last['knn']:.1f} %, "
+              f"{last['processor_seconds']:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

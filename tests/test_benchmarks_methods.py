@@ -1,0 +1,66 @@
+"""The comparison of methods: every one runs, measures what it says, and resumes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import methods
+from benchmarks.common import read_records
+from simclr_tut import data, shapes
+
+
+@pytest.fixture
+def small(monkeypatch):
+    parts = []
+    for n, seed in ((48, 1), (24, 2)):
+        made = shapes.make_shapes(n, seed=seed)
+        names = [str(i) for i in range(int(made.factors["shape"].max()) + 1)]
+        parts.append(data.ImageData(made.images, made.factors["shape"], tuple(names),
+                                    name="cifar10"))
+    monkeypatch.setattr(methods, "pictures", lambda: tuple(parts))
+    monkeypatch.setattr(methods, "BASE", replace(methods.BASE, batch_size=16, steps=3))
+    monkeypatch.setattr(methods, "WATCHED", 16)
+
+
+@pytest.mark.parametrize("name", methods.builders())
+def test_every_method_is_trained_and_measured(name, small):
+    result = methods.run(name, 0, 3)
+    last = result["looks"][-1]
+    assert 0 <= last["knn"] <= 1 and 0 <= last["probe"] <= 1 and last["rank_h"] >= 1
+    assert ("rank_z" in last) == (name not in ("patches (CPC)", "autoencoder (VAE)",
+                                               "adversarial (GAN)"))
+    if name != "random encoder":
+        assert last["step"] == 3 and last["processor_seconds"] > 0 and result["step_mb"] > 0
+
+
+def test_a_run_with_a_record_is_not_run_again_and_a_changed_record_is_refused(small, tmp_path):
+    path = tmp_path / "methods.jsonl"
+    wanted = ["random encoder", "VICReg"]
+    methods.perform("random encoder", 0, 3, path)
+    assert list(methods.missing(wanted, [0], 3, path)) == [("VICReg", 0)]
+    assert len(list(methods.missing(wanted, [0], 6, path))) == 2
+    assert {"command", "commit", "machine"} <= read_records(path)[0].keys()
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
+    with pytest.raises(ValueError, match="changed by hand"):
+        list(methods.missing(wanted, [0], 3, path))
+
+
+def test_memory_counts_what_the_step_keeps():
+    class One(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(10, 1000))
+
+        def loss(self, x):
+            return (x @ self.weight.T).square().sum()
+
+    facts = methods.memory(One(), (torch.ones(50, 1000),))
+    assert facts["weights_mb"] == pytest.approx(0.04)
+    assert facts["step_mb"] == pytest.approx((50 * 1000 + 50 * 10) * 4 / 1e6)
+
+
+def test_both_runs_of_one_seed_agree(small):
+    first, again = (methods.run("MoCo", 1, 3) for _ in range(2))
+    assert first["loss_last"] == again["loss_last"]
+    assert first["looks"][-1]["knn"] == again["looks"][-1]["knn"]
