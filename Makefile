@@ -1,6 +1,6 @@
 # make lab   open the course          make run    execute every notebook into build/run
 # make test  everything CI checks     make data   fetch CIFAR-10 ahead
-# make student  notebooks without solutions, in build/student
+# make student  the notebooks without solutions, into build/student
 # make clean remove what was built    (the first call sets up .venv; later calls are quick)
 #
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   a small torch without CUDA
@@ -9,7 +9,7 @@
 # PYTHON=FILE       use an interpreter that already holds everything; nothing is installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test data student clean
+.PHONY: help lab run test data clean student
 TORCH_INDEX ?=
 VENV := $(or $(CI_VENV),.venv)
 SYSTEM_PYTHON ?= python3
@@ -24,7 +24,7 @@ else
 endif
 
 help:
-	@sed -n '1,9s/^# \{0,1\}//p' Makefile
+	@sed -n '1,10s/^# \{0,1\}//p' Makefile
 
 $(VENV)/bin/python:
 	$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "simclr_tut needs Python 3.11 or newer: make SYSTEM_PYTHON=python3.12 ...")'
@@ -54,11 +54,12 @@ test: $(TEST_READY)
 	$(PY) -m codespell_lib
 	$(PY) -m pytest
 
+# NBGRADER=1 adds nbgrader's metadata; see INSTRUCTORS.md
+student: $(TEST_READY)
+	$(PY) tools/make_student.py $(if $(filter 1,$(NBGRADER)),--nbgrader)
+
 data: $(LAB_READY)
 	$(PY) -m simclr_tut download
-
-student: $(LAB_READY)
-	$(PY) tools/make_student.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -69,6 +69,8 @@ class Recipe:
 _SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,
           "tsne_images": 100, "draws": 2, "batch_size": 64}
 _GPU = {"encoder": "resnet18", "small_size": None, "batch_size": 512, "head_hidden": 512}
+_FACTORS = {"image_size": 16, "small_size": None, "batch_size": 128, "optimizer": "muon",
+            "lr": 0.05, "head_dim": 64}
 # What differs from the defaults above, for each recipe and scale.
 _RECIPES: dict[str, dict[str, dict]] = {
     "families": {
@@ -86,7 +88,7 @@ _RECIPES: dict[str, dict[str, dict]] = {
     },
     "beyond": {
         "smoke": {"steps": 3},
-        "laptop": {"steps": 240, "train_images": 20000, "test_images": 2000, "image_size": 24},
+        "laptop": {"steps": 180, "train_images": 20000, "test_images": 2000, "image_size": 24},
         "gpu": {"steps": 1000, "train_images": 50000, "test_images": 10000, "batch_size": 512},
     },
     "pretrain": {
@@ -98,8 +100,15 @@ _RECIPES: dict[str, dict[str, dict]] = {
     "evaluate": {"smoke": {}, "laptop": {}, "gpu": {}},
     "scaling": {
         "smoke": {"steps": 3},
-        "laptop": {"steps": 30, "train_images": 4000, "test_images": 1000, "tsne_images": 1000},
+        "laptop": {"steps": 20, "train_images": 4000, "test_images": 1000, "tsne_images": 1000},
         "gpu": {"steps": 100, "train_images": 20000, "test_images": 2000, **_GPU},
+    },
+    "factors": {
+        "smoke": {"dataset": "shapes", **_FACTORS, "steps": 8},
+        "laptop": {"dataset": "shapes", **_FACTORS, "steps": 1500, "train_images": 6000,
+                   "test_images": 1500},
+        "gpu": {"dataset": "shapes", **_FACTORS, "steps": 3000, "train_images": 20000,
+                "test_images": 4000},
     },
     "supervised": {
         "smoke": {"steps": 3, "small_size": None},

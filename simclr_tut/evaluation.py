@@ -84,11 +84,13 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
 
 def raw_pixels(images: torch.Tensor) -> torch.Tensor:
     """Return the pixels themselves as features, ``(N, CHW)`` float in [0, 1]."""
+    _check_pictures(images)
     return images.flatten(1).float() / 255
 
 
 def color_histogram(images: torch.Tensor, bins: int = 4) -> torch.Tensor:
     """Return how often each of ``bins``**3 colours occurs, ``(N, bins**3)`` shares."""
+    _check_pictures(images, bins, 3)
     levels = (images.long() * bins) // 256  # (N, 3, H, W)
     index = (levels[:, 0] * bins + levels[:, 1]) * bins + levels[:, 2]
     counts = torch.zeros(len(images), bins**3)
@@ -136,8 +138,10 @@ def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -
     Raises: ValueError if k is not between 1 and M - 1.
     Explained in notebooks/05.
     """
+    _check_float("bank", bank)
     if not 1 <= k < len(bank):
-        raise ValueError(f"k must be between 1 and {len(bank) - 1}; got {k}.")
+        raise ValueError(f"k must be between 1 and {len(bank) - 1}, the rest of the bank; "
+                         f"got {k}.")
     bank = F.normalize(bank.float(), dim=1)
     rows = torch.arange(len(bank)) if queries is None else queries
     found = []
@@ -239,8 +243,9 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
     from scipy.stats import t
 
     values = np.asarray(list(values), dtype=float)
-    if len(values) == 0:
-        raise ValueError("interval needs at least one value; got none.")
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError("interval needs at least one value, and finite values; got "
+                         f"{values.tolist()[:5]}.")
     mean = float(values.mean())
     if len(values) == 1:
         return mean, mean, mean
@@ -325,8 +330,32 @@ def _check_labelled(x: torch.Tensor, y: torch.Tensor) -> None:
                          f"{tuple(y.shape)}.")
 
 
+def _check_float(name: str, x: torch.Tensor) -> None:
+    if not isinstance(x, torch.Tensor) or x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be a float32 tensor of features; got "
+                        f"{getattr(x, 'dtype', type(x).__name__)}.")
+    if x.dim() != 2 or not torch.isfinite(x).all():
+        raise ValueError(f"{name} must be (N, F) and finite; got {tuple(x.shape)}"
+                         f"{' with NaN or infinity' if x.dim() == 2 else ''}.")
+
+
+def _check_pictures(images: torch.Tensor, bins: int = 1, channels: int | None = None) -> None:
+    if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
+        raise TypeError("images must be a uint8 tensor (N, C, H, W); got "
+                        f"{getattr(images, 'dtype', type(images).__name__)}.")
+    if images.dim() != 4 or 0 in images.shape or channels not in (None, images.shape[1]):
+        raise ValueError(f"images must be (N, {channels or 'C'}, H, W), no side of 0; got "
+                         f"{tuple(images.shape)}.")
+    if not 1 <= bins <= 256:
+        raise ValueError(f"bins must be 1 to 256; got {bins}.")
+
+
 def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, k: int,
                     temperature: float) -> None:
+    for name, x in (("bank", bank), ("queries", queries)):
+        if not isinstance(x, torch.Tensor) or x.dtype != torch.float32:
+            raise TypeError(f"{name} must be a float32 tensor of features, as encode returns; got "
+                            f"{getattr(x, 'dtype', type(x).__name__)}.")
     if bank.dim() != 2 or queries.dim() != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
         raise ValueError("bank and queries must be (M, F) and (Q, F) with the same F; got "
                          f"{tuple(bank.shape)} and {tuple(queries.shape)}.")

@@ -324,4 +324,4 @@ def _check_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.T
     if not inside.all():
         raise ValueError(f"boxes must lie inside the {images.shape[2]} x {images.shape[3]} "
                          f"images; got {boxes[~inside][0].tolist()} (top, left, height, width).")
-    return images
+    return images.float()  # the weights are float32

@@ -59,3 +59,41 @@ def test_noise_is_swallowed_and_the_random_state_is_put_back(capsys):
     assert doubles(noisy).passed
     assert "debug" not in capsys.readouterr().out
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def deaf(x):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+
+def test_a_loop_that_catches_everything_is_stopped(capsys):
+    assert "still running" in doubles(deaf).message
+    assert "still running" in doubles(swallow).message
+
+
+def test_global_settings_are_put_back():
+    def rude(x):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        return 2 * x
+
+    with torch.no_grad():
+        assert doubles(rude).passed
+        assert not torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+
+
+def test_an_exception_whose_text_fails(capsys):
+    class Odd(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def candidate(x):
+        raise Odd
+
+    assert "Odd" in doubles(candidate).message
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -1,17 +1,16 @@
-"""Build the student versions: notebooks without solutions, in build/student/.
+"""Build the student edition: the notebooks without solutions, into build/student/.
 
-    python tools/make_student.py                 all notebooks
-    NBGRADER=1 python tools/make_student.py      with nbgrader's metadata, for a graded course
+    python tools/make_student.py [--to DIR] [--nbgrader] [NOTEBOOK ...]
 
-Solution cells go; outputs go, since some show answers; a cell that shows the very function an
-exercise asks for would be blanked too (no exercise does at present: all are variants).
-With NBGRADER=1 solutions stay, between nbgrader's marks, in build/source/: `nbgrader
-generate_assignment` strips them, and each check cell earns its points.
+Solutions and their outputs are taken out, and so are the outputs of the checks. A cell tagged
+``blank`` is emptied too: it shows what an exercise asks for. With --nbgrader (or
+``NBGRADER=1 make student``) stubs become nbgrader's solution cells and checks its test cells.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
+import copy
 import re
 import sys
 from pathlib import Path
@@ -19,86 +18,102 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-POINTS = re.compile(r"(\d+) points?\*")
+SOLUTION = "solution"
 
 
-def tags(cell) -> list[str]:
-    """The tags of a cell."""
-    return cell.metadata.get("tags", [])
+def tags(cell) -> set[str]:
+    """The cell's tags."""
+    return set(cell.metadata.get("tags", []))
 
 
-def student(notebook):
-    """Return a copy without solutions and without outputs."""
-    made = nbformat.from_dict(notebook)
-    made.cells = [cell for cell in made.cells if "solution" not in tags(cell)]
-    for cell in made.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return made
+def points_of(source: str) -> int:
+    """The points of the checker that a check cell calls."""
+    from simclr_tut import checks
+
+    names = re.findall(r"checks\.(\w+)\(", source)
+    return sum(getattr(checks, name).points for name in names)
 
 
-def graded(notebook, name: str):
-    """Return a source notebook for nbgrader: the solution moves into the stub, checks get points.
+def blank(source: str) -> str:
+    """What stands in place of a cell that shows the answer: names kept, bodies gone."""
+    from simclr_tut import evaluation, losses, models, training, views
 
-    A check asserts the score, so that nbgrader's autograder gives full, part or no points.
-    """
-    made = nbformat.from_dict(notebook)
-    cells, points, stub = [], 1, None
-    for cell in made.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        if cell.cell_type == "markdown" and cell.source.startswith("### Exercise"):
-            points = int(POINTS.search(cell.source).group(1))
-        if "exercise" in tags(cell):
-            stub = cell
-            mark(cell, f"{name}-answer-{len(cells)}", solution=True)
-        elif "check" in tags(cell):
-            mark(cell, f"{name}-check-{len(cells)}", points=points, grade=True)
-            before, _, call = cell.source.rpartition("\n")
-            # nbgrader takes the value of a cell's last line as partial credit
-            cell.source = f"{before}\n{points} * {call}.score".strip()
-        elif "solution" in tags(cell):
-            fill(stub, cell)
+    names = re.findall(r"(?m)^(?:def|class) (\w+)", source)
+    lines = ["# This cell shows what an exercise at the end asks you to write."]
+    for name in names:
+        for module in (losses, training, models, views, evaluation):
+            if hasattr(module, name):
+                short = module.__name__.split(".")[-1]
+                lines.append(f"from simclr_tut.{short} import {name}")
+                break
+    return "\n".join(lines)
+
+
+def student(notebook, nbgrader: bool = False):
+    """The student's notebook made from the full one; the full one is left alone."""
+    result = copy.deepcopy(notebook)
+    cells = []
+    for cell in result.cells:
+        marks = tags(cell)
+        if SOLUTION in marks:
             continue
+        if cell.cell_type == "code" and "blank" in marks:
+            cell.source, cell.outputs, cell.execution_count = blank(cell.source), [], None
+        if marks & {"exercise", "check"}:
+            cell.outputs, cell.execution_count = [], None
         cells.append(cell)
-    made.cells = cells
-    return made
+    result.cells = cells
+    if nbgrader:
+        add_nbgrader(result)
+    return result
 
 
-def mark(cell, identity: str, **wanted) -> None:
-    """Write nbgrader's metadata, schema 3."""
-    cell.metadata["nbgrader"] = {
-        "grade": False, "solution": False, "locked": bool(wanted.get("grade")), "task": False,
-        "grade_id": identity, "schema_version": 3, **wanted}
+def add_nbgrader(notebook) -> None:
+    """Give stubs and checks nbgrader's metadata: solution cells, and test cells with points.
+
+    A test cell is locked, hands the score to nbgrader as the cell's value (a number between 0
+    and its points), and fails only where no point at all was earned.
+    """
+    for cell in notebook.cells:
+        marks = tags(cell)
+        if "exercise" in marks:
+            name = re.search(r"(?m)^(\w+) = None", cell.source).group(1)
+            cell.metadata["nbgrader"] = {
+                "grade": False, "grade_id": f"answer-{name}", "locked": False,
+                "schema_version": 3, "solution": True, "task": False}
+        elif "check" in marks:
+            name = re.search(r"checks\.(\w+)\(", cell.source).group(1)
+            points = points_of(cell.source)
+            # nbgrader reads partial credit from a number that the test cell ends with.
+            cell.source = re.sub(r"(?m)^(checks\.\w+\(.*\))$",
+                                 r"result = \1\nresult.score * result.points", cell.source)
+            cell.metadata["nbgrader"] = {
+                "grade": True, "grade_id": f"check-{name}", "locked": True, "points": points,
+                "schema_version": 3, "solution": False, "task": False}
 
 
-def fill(stub, solution) -> None:
-    """Put a solution between nbgrader's marks, under the name that the stub sets."""
-    body = [line for line in solution.source.splitlines()
-            if not line.startswith(("#@title", "checks.", "print("))]
-    code = "\n".join(body).strip()
-    target = re.findall(r"^(\w+) = None", stub.source, re.M)[-1]
-    found = re.findall(r"^(?:def )?(solution_\w+)", code, re.M)[-1]
-    stub.source = (f"{stub.source}\n### BEGIN SOLUTION\n{code}\n\n{target} = {found}\n"
-                   "### END SOLUTION")
+def main() -> int:
+    """Read the arguments and write the student notebooks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", help="numbers or paths; default: all")
+    parser.add_argument("--to", type=Path, default=ROOT / "build" / "student", metavar="DIR")
+    parser.add_argument("--nbgrader", action="store_true", help="write nbgrader's metadata")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
 
-
-def main() -> None:
-    """Write every notebook."""
-    grading = os.environ.get("NBGRADER") == "1"
-    folder = ROOT / "build" / ("source" if grading else "student")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        notebook = nbformat.read(path, 4)
-        made = graded(notebook, path.stem[:2]) if grading else student(notebook)
-        target = folder / path.name
-        if grading:
-            target = folder / path.stem / path.name
-            target.parent.mkdir(exist_ok=True)
-        nbformat.write(made, target)
-        count = sum("check" in tags(cell) for cell in made.cells)
-        print(f"{target.relative_to(ROOT)}: {count} exercises")
+    every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    chosen = [Path(name) if name.endswith(".ipynb") else path
+              for name in arguments.notebooks
+              for path in (every if not name.endswith(".ipynb") else [Path(name)])
+              if name.endswith(".ipynb") or path.name.startswith(name)] or every
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    for path in chosen:
+        notebook = student(nbformat.read(path, as_version=4), arguments.nbgrader)
+        nbformat.write(notebook, arguments.to / path.name)
+        exercises = sum("exercise" in tags(cell) for cell in notebook.cells)
+        print(f"{path.stem}: {exercises} exercises")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

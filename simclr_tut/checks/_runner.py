@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
+import random
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 SECONDS = 10.0
@@ -46,7 +50,31 @@ class _Late(BaseException):
     """Raised inside a candidate that runs too long; not an Exception, so that few catch it."""
 
 
-def checker(points: int = 1, seconds: float = SECONDS) -> Callable[[Callable], Callable]:
+@contextlib.contextmanager
+def global_state() -> Iterator[None]:
+    """Put back what a candidate may set for the whole process: random states, dtype, folder …"""
+    generators = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+    dtype, threads, folder = torch.get_default_dtype(), torch.get_num_threads(), os.getcwd()
+    limit, trace = sys.getrecursionlimit(), sys.gettrace()
+    torch.set_default_dtype(torch.float32)
+    anomaly = torch.is_anomaly_enabled()
+    try:
+        with torch.enable_grad():  # a notebook may have switched gradients off
+            yield
+    finally:
+        sys.settrace(trace)
+        sys.setrecursionlimit(limit)
+        torch.random.set_rng_state(generators[0])
+        np.random.set_state(generators[1])
+        random.setstate(generators[2])
+        torch.set_default_dtype(dtype)
+        torch.autograd.set_detect_anomaly(anomaly)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        os.chdir(folder)
+
+
+def checker(points: int = 1, seconds: float | None = None) -> Callable[[Callable], Callable]:
     """Turn ``body(candidate) -> pass line`` into a checker that survives any candidate.
 
     The body raises ``Mistake`` for an answer that is wrong. Anything else that is raised, a
@@ -62,7 +90,9 @@ def checker(points: int = 1, seconds: float = SECONDS) -> Callable[[Callable], C
                                       "then run this cell again."
                 mark = "…"
             else:
-                score, message = _judge(body, candidate, seconds)
+                limit = SECONDS if seconds is None else seconds
+                score, message = _judge(body, candidate, limit)
+                message = " ".join(message.split())  # one line, whatever it quotes
                 mark = "✓" if score == 1.0 else "✗"
             earned = f"{score * points:g} of {points} points" if points > 1 else (
                 f"{score * points:g} of 1 point")
@@ -76,25 +106,30 @@ def checker(points: int = 1, seconds: float = SECONDS) -> Callable[[Callable], C
 
 
 def _judge(body: Callable[..., str], candidate: object, seconds: float) -> tuple[float, str]:
-    state = torch.random.get_rng_state()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), \
+        with global_state(), warnings.catch_warnings(), \
+                contextlib.redirect_stdout(io.StringIO()), \
                 contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             return 1.0, _within(seconds, body, candidate)
     except Mistake as mistake:
-        return mistake.score, str(mistake)
+        return min(max(float(mistake.score), 0.0), 0.99), str(mistake)
     except _Late:
         return 0.0, (f"your code was still running after {seconds:g} s and was stopped. Look for a "
                      "loop that never ends, or a loop over pixels where one tensor operation does.")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a candidate may raise anything, even SystemExit
-        first = (str(error).strip().splitlines() or [""])[0]
+        first = _first_line(error)
         return 0.0, (f"your code stopped with {type(error).__name__}"
                      f"{': ' + first[:160] if first else ''}{_where(error)}")
-    finally:
-        torch.random.set_rng_state(state)
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        return (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    except BaseException:  # an exception of the student's own whose text fails, too
+        return ""
 
 
 def _where(error: BaseException) -> str:
@@ -115,17 +150,38 @@ def _within(seconds: float, body: Callable[..., str], candidate: object) -> str:
     if not on_time:
         return _within_thread(seconds, body, candidate)
 
-    def stop(*_: object) -> None:
-        raise _Late
+    ticks = 0
+
+    def stop(_: int, frame: object) -> None:
+        # A bare ``except:`` in a loop swallows what is raised here. So every second time a trace
+        # raises a few lines later, where the code may be outside its ``try``.
+        nonlocal ticks
+        ticks += 1
+        lines = ticks // 2 % 7
+
+        def later(frame: object, event: str, _: object) -> Callable:
+            nonlocal lines
+            lines -= event == "line"
+            if lines < 0:
+                raise _Late
+            return later
+
+        if ticks > 1:
+            while frame is not None and frame.f_code is not body.__code__:
+                frame.f_trace = later
+                frame = frame.f_back
+            sys.settrace(later)
+        if ticks % 2:
+            raise _Late
 
     before = signal.signal(signal.SIGALRM, stop)
-    # Again every half second: a bare ``except:`` inside a loop would swallow the first.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         return body(candidate)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        sys.settrace(None)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
 
 def _within_thread(seconds: float, body: Callable[..., str], candidate: object) -> str:
