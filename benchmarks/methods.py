@@ -167,7 +167,8 @@ def run(name: str, seed: int, steps: int) -> dict:
 def base_facts(steps: int) -> dict:
     """Return what all runs share; a record made with other facts does not count."""
     return {"dataset": BASE.dataset, "size": BASE.image_size, "batch_size": BASE.batch_size,
-            "train": BASE.train_images, "held_out": BASE.test_images, "bank": BANK,
+            "train": BASE.train_images - BASE.test_images, "held_out": BASE.test_images,
+            "bank": BANK,
             "steps": steps, "encoder": BASE.encoder, "optimizer": BASE.optimizer,
             "temperature": BASE.temperature}
 
