@@ -55,7 +55,9 @@ def train(model: nn.Module, part: data.ImageData, validation: data.ImageData, st
         if accuracy > best["accuracy"]:
             best.update(accuracy=accuracy, weights=copy.deepcopy(model.state_dict()))
 
-    training.train_supervised(model, part.images, part.labels, augment, recipe, look)
+    history = training.train_supervised(model, part.images, part.labels, augment, recipe, look)
+    if history.interrupted:
+        raise SystemExit("stopped; the run in progress leaves no record.")
     model.load_state_dict(best["weights"])
     return best["accuracy"]
 

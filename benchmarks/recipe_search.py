@@ -151,6 +151,8 @@ def run(name: str, seed: int, seconds: float, steps: int | None) -> dict:
     model = build(net, recipe)
     started = time.perf_counter()
     history = training.pretrain(model, unlabelled.images, views, recipe)
+    if history.interrupted:
+        raise SystemExit("stopped; the run in progress leaves no record.")
     knn = evaluation.knn_accuracy(
         evaluation.encode(model, unlabelled), unlabelled.labels,
         evaluation.encode(model, validation), validation.labels)
