@@ -123,6 +123,8 @@ def run(setting: dict, seed: int) -> dict:
     model = build(recipe, setting.get("width", WIDTH))
     views = views_of(setting)
     history = training.pretrain(model, train.images, views, recipe)
+    if history.interrupted:  # pretrain stops tidily when told to; half a run is no record
+        raise KeyboardInterrupt("stopped between two steps; the run in progress is not recorded")
     loss = sum(history.loss[-50:]) / len(history.loss[-50:])
     chance = losses.chance_loss(recipe.batch_size)
     floor = losses.loss_floor(recipe.batch_size, recipe.temperature)
