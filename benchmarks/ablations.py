@@ -36,7 +36,7 @@ AUGMENTATIONS = ("crop", "colour", "grey", "blur")
 NOTHING = {"crop": None, "flip": 0.0, "color": 0.0, "gray": 0.0, "blur": 0.0}
 EACH = {"crop": {"crop": (0.8, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
         "grey": {"gray": 0.5}, "blur": {"blur": 0.8}}
-STRONG = {**NOTHING, **EACH["crop"], **EACH["colour"], "gray": 0.2}  # crop and strong colour
+STRONG = {**NOTHING, **EACH["crop"], **EACH["colour"]}  # no grey: it hides many an outline here
 
 
 def experiments() -> dict[str, list[dict]]:
@@ -66,7 +66,7 @@ def views_of(setting: dict) -> Views | OneBranch:
     if "strength" in setting:
         s = setting["strength"]
         colour = {"color": s, "hue": 0.5 * s} if s else {"color": 0.0, "hue": None}
-        return Views(SIZE, **{**STRONG, **colour, "gray": 0.2 * s})
+        return Views(SIZE, **{**STRONG, **colour})
     return Views(SIZE, **STRONG)
 
 
@@ -123,6 +123,8 @@ def run(setting: dict, seed: int) -> dict:
     model = build(recipe, setting.get("width", WIDTH))
     views = views_of(setting)
     history = training.pretrain(model, train.images, views, recipe)
+    if history.interrupted:  # pretrain stops tidily when told to; half a run is no record
+        raise KeyboardInterrupt("stopped between two steps; the run in progress is not recorded")
     loss = sum(history.loss[-50:]) / len(history.loss[-50:])
     chance = losses.chance_loss(recipe.batch_size)
     floor = losses.loss_floor(recipe.batch_size, recipe.temperature)

@@ -103,3 +103,18 @@ def test_a_changed_number_is_refused(small, tmp_path):
     file.write_text(json.dumps(record) + "\n")
     with pytest.raises(ValueError, match="changed by hand.*python -m benchmarks.ablations"):
         list(ablations.missing(ablations.plan(["baseline"], [0]), file))
+
+
+def test_an_interrupted_run_leaves_no_record(small, tmp_path, monkeypatch):
+    file = tmp_path / "ablations.jsonl"
+    real = ablations.training.pretrain
+
+    def interrupted(*arguments):
+        history = real(*arguments)
+        history.interrupted = True
+        return history
+
+    monkeypatch.setattr(ablations.training, "pretrain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ablations.perform("encoder", {"width": 8}, 0, file)
+    assert not file.exists()
