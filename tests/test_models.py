@@ -26,7 +26,7 @@ def test_shapes_of_h_and_of_the_last_map(name, small, features, side):
 
 def test_tiny_is_small_and_every_weight_learns():
     network = model()
-    assert 0.29e6 < models.count_parameters(network.encoder) < 0.33e6
+    assert models.count_parameters(network.encoder) < 0.3e6
     network(torch.rand(4, 3, 32, 32)).square().sum().backward()
     assert all(p.grad is not None for p in network.parameters())
 

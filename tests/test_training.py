@@ -154,7 +154,7 @@ def test_a_stopped_and_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, sto
 
 def test_a_checkpoint_of_another_recipe_or_a_torn_one_is_refused(tmp_path):
     training.pretrain(model(), pictures(), VIEWS, RECIPE, folder=tmp_path)
-    with pytest.raises(ValueError, match="temperature: 0.2 then, 0.5 now"):
+    with pytest.raises(ValueError, match="temperature: 0.1 then, 0.5 now"):
         training.pretrain(model(), pictures(), VIEWS, replace(RECIPE, temperature=0.5),
                           folder=tmp_path)
     for path in tmp_path.iterdir():
