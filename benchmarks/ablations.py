@@ -21,9 +21,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from benchmarks.common import RESULTS, append_record, provenance, read_records
+from benchmarks.recipe_search import build as build_net
 from simclr_tut import config, evaluation, losses, models, shapes, training
 from simclr_tut.views import Views
 
@@ -86,13 +86,7 @@ class OneBranch:
 
 def build(recipe: config.Recipe, width: int = WIDTH) -> models.SimCLR:
     """Build a SimCLR with an encoder of ``4 * width`` features, small enough for one core."""
-    body = nn.Sequential(
-        nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        models.ResidualBlock(width, 2 * width, 2), models.ResidualBlock(2 * width, 4 * width, 2),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    head = models.ProjectionHead(4 * width, recipe.head_hidden, recipe.head_dim,
-                                 recipe.head_layers)
-    return models.SimCLR(nn.Sequential(models.Normalize(), body), head)
+    return build_net(f"{width}s2 {2 * width}s2 {4 * width}s2", recipe)
 
 
 def recipe_of(setting: dict, seed: int) -> config.Recipe:
@@ -126,15 +120,14 @@ def run(setting: dict, seed: int) -> dict:
     if history.interrupted:  # pretrain stops tidily when told to; half a run is no record
         raise KeyboardInterrupt("stopped between two steps; the run in progress is not recorded")
     loss = sum(history.loss[-50:]) / len(history.loss[-50:])
-    chance = losses.chance_loss(recipe.batch_size)
-    floor = losses.loss_floor(recipe.batch_size, recipe.temperature)
     known = {layer: what_it_knows(evaluation.encode(model, train.images, layer), train.factors,
                                   evaluation.encode(model, test.images, layer), test.factors)
              for layer in ("h", "z")}
     with torch.no_grad():
         z1, z2 = (model(view) for view in views(test.images[:128]))
     z = torch.nn.functional.normalize(evaluation.encode(model, test.images, "z"), dim=1)
-    return {"h": known["h"], "z": known["z"], "progress": (chance - loss) / (chance - floor),
+    return {"h": known["h"], "z": known["z"],
+            "progress": losses.progress(loss, recipe.batch_size, recipe.temperature),
             "contrastive_accuracy": float(losses.contrastive_accuracy(z1, z2)),
             "effective_rank": float(losses.effective_rank(z)), "loss": loss,
             "steps": len(history.loss), "training_seconds": history.seconds}

@@ -124,7 +124,7 @@ def memory(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, floa
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         alive = (model.loss(*inputs) if hasattr(model, "loss")
                  else training.simclr_objective(model, inputs, BASE.temperature))
-    own = [t for t in [*model.parameters(), *model.buffers()]]
+    own = [*model.parameters(), *model.buffers()]
     weights = sum(t.numel() * t.element_size() for t in own)
     own_places = {t.untyped_storage().data_ptr() for t in own}
     step = sum(size for place, size in kept.items() if place not in own_places)

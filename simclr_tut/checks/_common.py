@@ -26,6 +26,13 @@ def call(candidate: Callable, *arguments: object) -> object:
     return result
 
 
+def pair(value: object, sentence: str) -> tuple | list:
+    """Expect two things, as ``return a, b`` gives them; else say the sentence."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise Mistake(sentence)
+    return value
+
+
 def number(value: object, what: str = "your answer") -> float:
     """Turn a number or a tensor of one number into a float."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from simclr_tut.checks._common import call, compare, number, pictures, tensor
+from simclr_tut.checks._common import call, compare, number, pair, pictures, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
 
@@ -36,10 +36,8 @@ def rotation_pretext(candidate) -> str:
     """``candidate(images) -> (rotated, labels)``: turned by a drawn number of quarter turns."""
     images = pictures(64)
     torch.manual_seed(0)
-    result = call(candidate, images)
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise Mistake("return two things, the turned pictures and the labels: return rotated, "
-                      "labels.")
+    result = pair(call(candidate, images),
+                  "return two things, the turned pictures and the labels: return rotated, labels.")
     rotated = tensor(result[0], (64, 3, 32, 32), "the turned pictures")
     labels = tensor(result[1], (64,), "the labels", integer=True)
     if not set(labels.tolist()) <= {0, 1, 2, 3}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from simclr_tut.checks._common import call, compare, letter, pictures, tensor
+from simclr_tut.checks._common import call, compare, letter, pair, pictures, tensor
 from simclr_tut.checks._runner import Mistake, checker
 from simclr_tut.views import Views
 
@@ -50,9 +50,7 @@ def two_views(candidate) -> str:
     """``candidate(images) -> (view1, view2)``: random 24-pixel crops, mirrored half of the time."""
     images = pictures(40)
     torch.manual_seed(0)
-    result = call(candidate, images)
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise Mistake("return two views: return view1, view2.")
+    result = pair(call(candidate, images), "return two views: return view1, view2.")
     view1, view2 = (tensor(v, (40, 3, 24, 24), name).float() for v, name in
                     zip(result, ("view 1", "view 2"), strict=True))
     if view1.max() > 1.001 or view1.min() < -0.001:

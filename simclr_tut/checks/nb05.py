@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from simclr_tut.checks._common import call, compare, number, seeded, tensor
+from simclr_tut.checks._common import call, compare, number, pair, seeded, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
 
@@ -96,9 +96,7 @@ def honest_top1(candidate) -> str:
 def t_interval(candidate) -> str:
     """``candidate(values) -> (low, high)``: 95 % interval of the mean of a few runs."""
     for values in ([0.61, 0.58, 0.63, 0.6, 0.59], [43.0, 47.0, 41.0]):
-        result = call(candidate, list(values))
-        if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise Mistake("return two numbers: return low, high.")
+        result = pair(call(candidate, list(values)), "return two numbers: return low, high.")
         low, high = (number(v, "an end of the interval") for v in result)
         n, mean, spread = len(values), np.mean(values), np.std(values, ddof=1)
         t = stats.t.ppf(0.975, n - 1)

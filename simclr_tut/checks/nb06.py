@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from simclr_tut import evaluation
-from simclr_tut.checks._common import call, compare, letter, number, seeded, tensor
+from simclr_tut.checks._common import call, compare, letter, number, pair, seeded, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
 
@@ -75,9 +75,8 @@ def plant_bits(candidate) -> str:
             out[:, :, -1, :count] = torch.where(bits[:, None], 1.0, out[:, :, -1, :count])
         return out
 
-    result = call(candidate, view1, view2, bits)
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise Mistake("return two views, (view1, view2), both with the bits.")
+    result = pair(call(candidate, view1, view2, bits),
+                  "return two views, (view1, view2), both with the bits.")
     made = torch.stack([tensor(v, (n, 3, size, size), f"view {i}").float()
                         for i, v in enumerate(result, 1)])
 

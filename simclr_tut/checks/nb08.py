@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from simclr_tut.checks._common import call, compare, number, seeded, tensor
+from simclr_tut.checks._common import call, compare, number, pair, seeded, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
 
@@ -17,9 +17,8 @@ def queue_update(candidate) -> str:
     queue = seeded(10, 3)
     for cursor, n in ((0, 4), (8, 4), (9, 1), (3, 10)):
         keys = seeded(n, 3, seed=n + cursor + 1)
-        result = call(candidate, queue, cursor, keys)
-        if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise Mistake("return two things: return queue, cursor.")
+        result = pair(call(candidate, queue, cursor, keys),
+                      "return two things: return queue, cursor.")
         new = tensor(result[0], (10, 3), "the queue")
         place = number(result[1], "the cursor")
         rows = (cursor + torch.arange(n)) % 10

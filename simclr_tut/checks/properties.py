@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from simclr_tut import evaluation, losses, models, training
+from simclr_tut.checks._common import pictures as _pictures
 from simclr_tut.config import Recipe
 from simclr_tut.views import Views
 
@@ -65,12 +66,6 @@ def _embeddings(n: int = 12, d: int = 6, seed: int = 0) -> tuple[torch.Tensor, t
     generator = torch.Generator().manual_seed(seed)
     first = torch.randn(n, d, generator=generator)
     return first, first + 0.5 * torch.randn(n, d, generator=generator)
-
-
-def _pictures(n: int = 12, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(n, 3, 6, 6, generator=generator)
-    return (F.interpolate(coarse, 32, mode="bilinear") * 255).to(torch.uint8)
 
 
 def length_is_free(pieces: Pieces) -> None:
