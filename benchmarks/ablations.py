@@ -28,13 +28,13 @@ from simclr_tut import config, evaluation, losses, models, shapes, training
 from simclr_tut.views import Views
 
 FILE = RESULTS / "ablations.jsonl"
-TRAIN, TEST, SIZE, WIDTH, NEIGHBOURS = 4000, 1500, 16, 16, 20
+TRAIN, TEST, SIZE, WIDTH, NEIGHBOURS = 6000, 1500, 24, 16, 20
 CLASSES, CONTINUOUS = ("shape", "hue", "background_hue"), ("scale", "rotation", "x", "y")
 BASE = config.Recipe(name="ablation", dataset="shapes", image_size=SIZE, small_size=None,
-                     steps=200, batch_size=128, optimizer="muon", lr=0.05, head_dim=64, bf16=False)
+                     steps=300, batch_size=128, optimizer="muon", lr=0.1, head_dim=64, bf16=False)
 AUGMENTATIONS = ("crop", "colour", "grey", "blur")
 NOTHING = {"crop": None, "flip": 0.0, "color": 0.0, "gray": 0.0, "blur": 0.0}
-EACH = {"crop": {"crop": (0.8, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
+EACH = {"crop": {"crop": (0.65, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, "hue": 0.5},
         "grey": {"gray": 0.5}, "blur": {"blur": 0.8}}
 STRONG = {**NOTHING, **EACH["crop"], **EACH["colour"]}  # no grey: it hides many an outline here
 
@@ -43,7 +43,7 @@ def experiments() -> dict[str, list[dict]]:
     """Return every experiment, the most wanted first: a list of settings, each a dict of axes."""
     pairs = [(a, b) for i, a in enumerate(AUGMENTATIONS) for b in AUGMENTATIONS[i:]]
     return {
-        "shortcut": [{"policy": p, "steps": 600} for p in ("crop", "crop + strong colour")],
+        "shortcut": [{"policy": p, "steps": 1200} for p in ("crop", "crop + strong colour")],
         "composition": [{"first": a, "second": b, "branches": branches}
                         for branches in ("both", "one") for a, b in pairs],
         "temperature": [{"temperature": t} for t in (0.05, 0.1, 0.2, 0.5, 1.0)],

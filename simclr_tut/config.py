@@ -69,8 +69,9 @@ class Recipe:
 _SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,
           "tsne_images": 100, "draws": 2, "batch_size": 64}
 _GPU = {"encoder": "resnet18", "small_size": None, "batch_size": 512, "head_hidden": 512}
-_FACTORS = {"image_size": 16, "small_size": None, "batch_size": 128, "optimizer": "muon",
-            "lr": 0.05, "head_dim": 64}
+_FACTORS = {"image_size": 24, "small_size": None, "batch_size": 128, "optimizer": "muon",
+            "lr": 0.1, "head_dim": 64, "bf16": False}
+_SHORT = {"image_size": 24, "batch_size": 128, "optimizer": "muon", "lr": 0.1}
 # What differs from the defaults above, for each recipe and scale.
 _RECIPES: dict[str, dict[str, dict]] = {
     "families": {
@@ -87,9 +88,10 @@ _RECIPES: dict[str, dict[str, dict]] = {
         "gpu": {"steps": 400, "train_images": 8000, "test_images": 2000, "batch_size": 128},
     },
     "beyond": {
-        "smoke": {"steps": 3},
-        "laptop": {"steps": 180, "train_images": 20000, "test_images": 2000, "image_size": 24},
-        "gpu": {"steps": 1000, "train_images": 50000, "test_images": 10000, "batch_size": 512},
+        "smoke": {"steps": 3, "optimizer": "muon", "lr": 0.1},
+        "laptop": {"steps": 350, "train_images": 20000, "test_images": 2000, **_SHORT},
+        "gpu": {"steps": 1000, "train_images": 50000, "test_images": 10000, "batch_size": 512,
+                "optimizer": "muon", "lr": 0.1},
     },
     "pretrain": {
         "smoke": {"steps": 6},
@@ -105,7 +107,7 @@ _RECIPES: dict[str, dict[str, dict]] = {
     },
     "factors": {
         "smoke": {"dataset": "shapes", **_FACTORS, "steps": 8},
-        "laptop": {"dataset": "shapes", **_FACTORS, "steps": 1500, "train_images": 6000,
+        "laptop": {"dataset": "shapes", **_FACTORS, "steps": 1200, "train_images": 6000,
                    "test_images": 1500},
         "gpu": {"dataset": "shapes", **_FACTORS, "steps": 3000, "train_images": 20000,
                 "test_images": 4000},
