@@ -48,7 +48,7 @@ def test_size(path):
 @each_notebook
 def test_figures_have_alt_text(path):
     figures = [output for output in outputs(path) if "image/png" in output.get("data", {})]
-    assert len(figures) >= 2
+    assert len(figures) >= 3
     for figure in figures:
         alt = figure.get("metadata", {}).get("image/png", {}).get("alt", "")
         assert len(alt) >= 40, f"expected a sentence that describes the figure; got {alt!r}"
