@@ -174,6 +174,13 @@ def _find_on_disk(name: str, split: str) -> ImageData | None:
                     "Make it, correct the path, or unset the variable."
                 )
             continue
+        if root.is_file():
+            if not zipfile.is_zipfile(root):
+                raise OSError(f"SIMCLR_TUT_DATA names {root}, which is no folder and no whole zip "
+                              "of pictures. Name the folder that holds the data, or the zip.")
+            if name == "cifar10":
+                return _zip(root, split)
+            continue
         found = _torchvision(name, split, root, download=False)
         if found is not None:
             return found

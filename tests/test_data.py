@@ -88,6 +88,16 @@ def test_unknown_and_absent_data(places, name, error, message):
         data.load_dataset(name)
 
 
+def test_the_variable_may_name_the_zip_itself(places, monkeypatch, tmp_path):
+    archive = tmp_path / "pictures.zip"
+    make_zip(archive)
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(archive))
+    assert data.load_dataset("cifar10", "train").name == "cifar10"
+    archive.write_bytes(b"PK half a file")
+    with pytest.raises(OSError, match="no folder and no whole zip"):
+        data.load_dataset("cifar10", "train")
+
+
 def test_a_broken_zip_an_empty_folder_and_a_wrong_path_are_named(places, monkeypatch):
     (places / "cifar10.zip").write_bytes(b"PK half a file")
     with pytest.raises(OSError, match="not a whole zip"):
