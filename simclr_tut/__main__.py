@@ -87,10 +87,12 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
         say(f"epoch {epoch:3d}  step {len(history.loss)}/{history.steps}  "
             f"loss {sum(recent) / len(recent):.3f}  {history.seconds:.0f} s")
 
-    views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color)
+    views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color, count=recipe.views)
     history = training.pretrain(model, train.images, views, recipe, report, folder)
     path = folder / "model.safetensors"
     if rank == 0:
+        some = train.images[::max(1, len(train) // 10_000)]
+        models.whiten(model, evaluation.encode(model, some))
         models.save_weights(model, path, {
             "encoder": recipe.encoder, "head_hidden": recipe.head_hidden,
             "head_dim": recipe.head_dim, "head_layers": recipe.head_layers, "dataset": train.name,

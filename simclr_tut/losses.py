@@ -7,6 +7,7 @@ Embeddings need not have unit length where cosine similarity is used. Everything
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
@@ -29,6 +30,28 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> tor
     n = len(z1)
     positive = torch.arange(2 * n, device=z.device).roll(n)  # row i's positive is i + N, mod 2N
     return F.cross_entropy(similarity, positive)
+
+
+def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> torch.Tensor:
+    """NT-Xent of V views of N images: every other view of an image is a positive in its turn.
+
+    The negatives of an anchor are all views of all other images; further views of its own image
+    stay out of the denominator. With two views it is ``nt_xent``.
+
+    Args: z: V tensors ``(N, D)`` float, V at least 2; row i of each shows image i.
+    Returns: scalar tensor in nats, the mean over the V(V - 1)N pairs of anchor and positive.
+    Raises: ValueError as ``nt_xent``, or for fewer than two views.
+    Source: Chen et al. 2020, Eq. 1, for each pair; for more than two views see Shidani et al.
+    2024 (arXiv 2403.05490). Explained in notebooks/04.
+    """
+    _check_views(z, temperature)
+    unit = F.normalize(torch.cat(tuple(z)).float(), dim=1)  # (VN, D)
+    similarity = unit @ unit.T / temperature  # (VN, VN)
+    image = torch.arange(len(z[0]), device=unit.device).repeat(len(z))
+    same = image[:, None] == image
+    negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
+    loss = torch.logaddexp(similarity, negatives) - similarity
+    return loss[same ^ torch.eye(len(unit), dtype=torch.bool, device=unit.device)].mean()
 
 
 def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
@@ -243,6 +266,14 @@ def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:
         if here and there and here != there:
             raise ValueError(f"all inputs must be on one device; {name} is on {there}, the first "
                              f"on {here}. Move it: {name}.to({str(here)!r}).")
+
+
+def _check_views(z: Sequence[torch.Tensor], temperature: float) -> None:
+    if isinstance(z, torch.Tensor) or len(z) < 2:
+        raise ValueError("z must be a list of at least two views' embeddings, each (N, D); got "
+                         f"{'one tensor' if isinstance(z, torch.Tensor) else len(z)}.")
+    for other in z[1:]:
+        _check_pairs(z[0], other, temperature)
 
 
 def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:

@@ -23,7 +23,7 @@ from simclr_tut import _parallel
 from simclr_tut._checkpoint import Checkpoint
 from simclr_tut._parallel import gather, joined_processes, processes
 from simclr_tut.config import Recipe, has_fast_bf16, pick_device
-from simclr_tut.losses import nt_xent
+from simclr_tut.losses import multi_view_nt_xent
 
 Inputs = tuple[torch.Tensor, ...]
 Objective = Callable[[nn.Module, Inputs], torch.Tensor]
@@ -72,22 +72,22 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
 
 
 def simclr_objective(model: nn.Module, views: Inputs, temperature: float) -> torch.Tensor:
-    """NT-Xent of two views, encoded in one batch of 2N.
+    """NT-Xent of two or more views, all encoded in one batch.
 
-    Source: Chen et al. 2020, Algorithm 1. Explained in notebooks/04.
+    Source: Chen et al. 2020, Algorithm 1, for two views. Explained in notebooks/04.
     """
-    z1, z2 = model(torch.cat(views)).chunk(2)  # (2N, C, H, W) -> twice (N, D)
-    return nt_xent(z1, z2, temperature)
+    z = model(torch.cat(views)).chunk(len(views))  # two views: (2N, C, H, W) -> twice (N, D)
+    return multi_view_nt_xent(z, temperature)
 
 
 def gathered_objective(model: nn.Module, views: Inputs, temperature: float) -> torch.Tensor:
     """NT-Xent of the pictures of all processes: each encodes its own and compares with everyone's.
 
-    Args: views: of this process's N / K pictures, two ``(N / K, C, H, W)`` tensors.
+    Args: views: of this process's N / K pictures, two or more ``(N / K, C, H, W)`` tensors.
     Returns: the same loss in every process. Explained in notebooks/09.
     """
-    z1, z2 = model(torch.cat(views)).float().chunk(2)  # (N / K, D) of this process
-    return nt_xent(gather(z1), gather(z2), temperature)  # (N, D) of all
+    z = model(torch.cat(views)).float().chunk(len(views))  # (N / K, D) of this process
+    return multi_view_nt_xent([gather(view) for view in z], temperature)  # (N, D) of all
 
 
 def train_step(

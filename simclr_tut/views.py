@@ -172,7 +172,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -
 
 
 class Views:
-    """Draw two random views of every image of a batch: ``Views(32)(images) -> (view1, view2)``.
+    """Draw random views of every image of a batch: ``Views(32)(images) -> (view1, view2)``.
 
     Args:
         size: side of a view in pixels.
@@ -183,6 +183,7 @@ class Views:
         gray: probability of grey.  blur: probability of blur, sigma 0.1 to 2.
         ratio: lowest and highest width / height of the box.
         hue: largest turn of the hue, as a share of the full circle, 0 to 0.5; None for 0.2s.
+        count: how many views.
     Source: Chen et al. 2020, section 3 and Appendix A; s = 0.5 and no blur for CIFAR-10 (B.9).
     Explained in notebooks/01.
     """
@@ -191,12 +192,15 @@ class Views:
         self, size: int, crop: tuple[float, float] | None = (0.2, 1.0), flip: float = 0.5,
         color: float = 0.5, color_p: float = 0.8, gray: float = 0.2, blur: float = 0.0,
         ratio: tuple[float, float] = (3 / 4, 4 / 3), hue: float | None = None,
+        count: int = 2,
     ) -> None:
         for name, p in {"flip": flip, "color_p": color_p, "gray": gray, "blur": blur}.items():
             if not 0 <= p <= 1:
                 raise ValueError(f"{name} is a probability, 0 to 1; got {p}.")
         if size < 1 or color < 0 or color > 1.25:
             raise ValueError(f"size must be at least 1 and color 0 to 1.25; got {size}, {color}.")
+        if count < 2:
+            raise ValueError(f"count must be at least 2 views of an image; got {count}.")
         if hue is not None and not (0 <= hue <= 0.5 and color):
             raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue}, {color}.")
         if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
@@ -206,16 +210,17 @@ class Views:
         self.size, self.crop, self.flip, self.color = size, crop, flip, color
         self.color_p, self.gray, self.blur, self.ratio = color_p, gray, blur, ratio
         self.hue = 0.2 * color if hue is None else hue
+        self.count = count
 
     def __call__(
         self, images: torch.Tensor, size: int | None = None,
         generator: torch.Generator | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two views, each ``(N, C, size, size)`` float in [0, 1]."""
+    ) -> tuple[torch.Tensor, ...]:
+        """Return ``count`` views, each ``(N, C, size, size)`` float in [0, 1]."""
         images = _check_images(images)
         n, _, height, width = images.shape
         return tuple(self.apply(images, self.draw(n, height, width, generator), size)
-                     for _ in range(2))
+                     for _ in range(self.count))
 
     def draw(self, n: int, height: int, width: int,
              generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:

@@ -276,3 +276,47 @@ def test_sup_con_equals_pytorch_metric_learning_with_gradients():
     expected = with_gradients(lambda a, b: reference(torch.cat([a, b]), labels.repeat(2)), z1, z2)
     for a, b in zip(mine, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def multi_view_loop(z, temperature):
+    """The mean over every anchor and positive, one comparison at a time, in float64."""
+    z = [torch.nn.functional.normalize(view.double(), dim=1) for view in z]
+    terms = []
+    for a, anchors in enumerate(z):
+        for b, positives in enumerate(z):
+            for i in range(len(anchors) if a != b else 0):
+                positive = torch.exp(anchors[i] @ positives[i] / temperature)
+                negatives = sum(torch.exp(anchors[i] @ view[k] / temperature)
+                                for view in z for k in range(len(view)) if k != i)
+                terms.append(-torch.log(positive / (positive + negatives)))
+    return torch.stack(terms).mean()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_more_views_equal_a_double_loop_with_its_gradient(count):
+    z = [torch.randn(5, 7, generator=torch.Generator().manual_seed(s)) for s in range(count)]
+    mine = [view.clone().requires_grad_() for view in z]
+    loss = losses.multi_view_nt_xent(mine, 0.2)
+    reference = [view.double().requires_grad_() for view in z]
+    expected = multi_view_loop(reference, 0.2)
+    torch.testing.assert_close(loss.double(), expected, atol=1e-5, rtol=1e-5)
+    loss.backward()
+    expected.backward()
+    for a, b in zip(mine, reference, strict=True):
+        torch.testing.assert_close(a.grad.double(), b.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_two_views_are_nt_xent_and_more_views_keep_its_chance():
+    z = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(losses.multi_view_nt_xent(list(z), 0.1),
+                               losses.nt_xent(z[0], z[1], 0.1), atol=1e-5, rtol=1e-5)
+    equal = [torch.ones(16, 8)] * 4  # the positive and 4 x 15 negatives
+    assert float(losses.multi_view_nt_xent(equal, 0.1)) == pytest.approx(math.log(61), abs=1e-5)
+
+
+def test_more_views_refuse_one_view_and_views_that_do_not_fit():
+    for z in ([torch.rand(4, 3)], torch.rand(2, 4, 3)):
+        with pytest.raises(ValueError, match="at least two views"):
+            losses.multi_view_nt_xent(z)
+    with pytest.raises(ValueError, match="same shape"):
+        losses.multi_view_nt_xent([torch.rand(4, 3), torch.rand(4, 3), torch.rand(4, 2)])

@@ -13,12 +13,13 @@ def model():
 
 
 @pytest.mark.parametrize(("name", "small", "features", "side"), [
-    ("tiny", True, 128, 4), ("resnet18", True, 512, 4), ("resnet18", False, 512, 1),
+    ("tiny", True, 128, 4), ("small", True, 512, 4), ("resnet18", True, 512, 4),
+    ("resnet18", False, 512, 1),
     ("resnet50", True, 2048, 4)])
 def test_shapes_of_h_and_of_the_last_map(name, small, features, side):
     encoder = models.build_encoder(name, small_images=small).eval()
     sides = []
-    last = encoder[1][4] if name == "tiny" else encoder[1].layer4
+    last = encoder[1][4] if name in ("tiny", "small") else encoder[1].layer4
     last.register_forward_hook(lambda module, _, out: sides.append(out.shape[-1]))
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, features)
     assert encoder.feature_dim == features and sides == [side]
@@ -55,7 +56,7 @@ def test_a_block_that_learnt_nothing_passes_its_input_on():
 
 def test_one_channel_and_unknown_encoders():
     assert models.build_encoder("tiny", 1)(torch.rand(2, 1, 28, 28)).shape == (2, 128)
-    with pytest.raises(ValueError, match="must be one of tiny, resnet18"):
+    with pytest.raises(ValueError, match="must be one of tiny, small, resnet18"):
         models.build_encoder("resnet")
 
 
@@ -129,3 +130,64 @@ def test_a_model_is_built_from_the_names_of_a_recipe():
     assert built(torch.rand(4, 3, 32, 32)).shape == (4, 16)
     assert [m.out_features for m in built.head.modules() if isinstance(m, torch.nn.Linear)] == [
         64, 64, 16]
+
+
+def lopsided(n=4000, features=128):
+    """Features whose directions differ in width by a factor of a hundred, away from 0."""
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(features, features, generator=generator)).Q
+    widths = torch.logspace(0, -2, features)
+    return torch.randn(n, features, generator=generator) * widths @ turn + 3
+
+
+def test_whitened_features_have_covariance_one_and_the_cosines_of_scikit_learns_pca():
+    from sklearn.decomposition import PCA
+
+    h = lopsided()
+    mean, matrix = models.whitening(h, shrink=1e-9)
+    white = (h - mean) @ matrix
+    torch.testing.assert_close(white.T @ white / len(h), torch.eye(128), atol=2e-3, rtol=0)
+    reference = torch.from_numpy(PCA(whiten=True).fit_transform(h.double().numpy())).float()
+    cosine = torch.nn.functional.cosine_similarity
+    torch.testing.assert_close(cosine(white[:500], white[500:1000]),
+                               cosine(reference[:500], reference[500:1000]), atol=1e-3, rtol=0)
+
+
+def test_shrinking_keeps_empty_directions_small():
+    h = torch.randn(500, 8, generator=torch.Generator().manual_seed(1))
+    h[:, 5] = 1e-6 * h[:, 5]  # what is next to nothing stays next to nothing
+    mean, matrix = models.whitening(h)
+    spread = ((h - mean) @ matrix).std(0)
+    assert spread[5] < 1e-3 and spread[[0, 1, 2, 3, 4, 6, 7]].min() > 0.9
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_whitening_moves_h_and_leaves_z(layers, tmp_path):
+    network = models.build_model("tiny", 32, 128 if layers == 0 else 16, layers).eval()
+    x = torch.rand(400, 3, 16, 16)
+    with torch.no_grad():
+        h, z = network.encode(x), network(x)
+        models.whiten(network, h)
+        assert models.is_white(network) and network.encoder.feature_dim == 128
+        torch.testing.assert_close(network(x), z, atol=1e-3, rtol=1e-3)
+        mean, matrix = models.whitening(h)
+        torch.testing.assert_close(network.encode(x), (h - mean) @ matrix, atol=1e-4, rtol=1e-4)
+        path = tmp_path / "white.safetensors"
+        models.save_weights(network, path, {"encoder": "tiny", "head_hidden": 32,
+                                            "head_dim": 128 if layers == 0 else 16,
+                                            "head_layers": layers})
+        assert torch.equal(models.load_weights(path).encode(x), network.encode(x))
+    with pytest.raises(ValueError, match="whitened before"):
+        models.whiten(network, h)
+
+
+@pytest.mark.parametrize(("h", "message"), [
+    (torch.zeros(1, 4), "N at least 2"), (torch.zeros(4), "must be"),
+    (torch.full((3, 4), float("nan")), "NaN")])
+def test_whitening_refuses_what_has_no_covariance(h, message):
+    with pytest.raises(ValueError, match=message):
+        models.whitening(h)
+    with pytest.raises(ValueError, match="shrink"):
+        models.whitening(torch.rand(5, 4), shrink=0)
+    with pytest.raises(ValueError, match="h must be"):
+        models.whiten(model(), torch.rand(50, 64))
