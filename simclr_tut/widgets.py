@@ -314,14 +314,20 @@ def label_efficiency_slider(curves: Mapping[str, Mapping[int, float | Sequence[f
         means = {name: float(v[0] if isinstance(v, Sequence) else v) for name, v in found.items()}
         between = {name: (v[1], v[2]) for name, v in found.items() if isinstance(v, Sequence)}
         order = sorted(means, key=means.get, reverse=True)
-        ahead = (f"; {order[0]} leads {order[1]} by {100 * (means[order[0]] - means[order[1]]):.1f}"
-                 " points" if len(order) > 1 else "")
+        ahead = ""
+        if len(order) > 1:
+            one, two = order[:2]
+            ahead = f"; {one} leads {two} by {100 * (means[one] - means[two]):.1f} points"
+            if one in between and two in between:
+                overlap = between[one][0] <= between[two][1]
+                ahead += ", their intervals overlap" if overlap else ", their intervals are apart"
         size = f"{labels_per_class} label{'s' if labels_per_class > 1 else ''} a class"
         picture = pixels.bars(means, f"Accuracy with {size}", 1.0, 3, between)
         return picture, f"{size}: " + ", ".join(
             f"{name} {100 * value:.1f} %" for name, value in means.items()) + f"{ahead}."
 
-    return _explorer({"labels_per_class": _choice("labels per class", sizes, value=sizes[0])}, draw,
+    return _explorer({"labels_per_class": _choice(
+        "labels per class", sizes, value=sizes[(len(sizes) - 1) // 2])}, draw,
                      "Bars of accuracy for each way of training at the number of labels per class "
                      "that the slider is set to, with intervals where there are several draws.",
                      show)

@@ -153,7 +153,11 @@ def test_the_label_slider_names_who_leads():
     assert made.facts["sentence"].startswith("1 label a class")
     assert "frozen leads scratch by 10.0 points" in made.facts["sentence"]
     made.controls["labels_per_class"].value = 10
-    assert "scratch leads frozen by 10.0 points" in made.facts["sentence"]
+    assert "scratch leads frozen by 10.0 points." in made.facts["sentence"]
+    for low, said in ((0.35, "overlap"), (0.47, "are apart")):
+        curves = {"a": {1: (0.5, low, 0.6)}, "b": {1: (0.4, 0.3, 0.46)}}
+        made = widgets.label_efficiency_slider(curves, show=False)
+        assert f"a leads b by 10.0 points, their intervals {said}" in made.facts["sentence"]
 
 
 ALT = "The loss of a run between its chance level and its floor, and kNN beside it."
