@@ -27,6 +27,11 @@ def bundle(box: w.Widget, png: bytes, alt: str) -> tuple[dict, dict]:
             }, {"image/png": {"alt": alt}}
 
 
+def column(parts: list[w.Widget]) -> w.VBox:
+    """Widgets one below the other, each in its own size."""
+    return w.VBox(parts, layout=w.Layout(align_items="flex-start"))
+
+
 def clicks_arrive() -> bool:
     """Whether this kernel can read a click while a cell runs."""
     from IPython import get_ipython
@@ -35,22 +40,33 @@ def clicks_arrive() -> bool:
     return "kernel subshells" in getattr(kernel, "kernel_info", {}).get("supported_features", ())
 
 
+def hear_while_busy(widget: w.Widget) -> None:
+    """Let the widget's messages go to the subshell to which the front end addresses them.
+
+    ipykernel 7.4 hands them to the loop that last wrote to the widget: the busy cell itself. It
+    keeps that loop's name on the widget's comm; without the name it follows the address.
+    """
+    getattr(widget.comm, "__dict__", {}).pop("_reply_subshell_id", None)
+
+
 class TrainingPlot:
     """The loss of a run between its levels, one measure beside it, and a button that stops it.
 
-    Attributes: pressed: whether the button was.  image, button, text: the parts of ``box``.
+    Attributes: pressed: whether the button was.  over: whether the run ended.
+        image, button, text: the parts of ``box``.
     """
 
     def __init__(self, alt: str, look: Callable[[], dict] | None, measure: str | None,
                  before: float | None, lines: Mapping[str, float], show: bool) -> None:
         self.alt, self.look, self.measure = alt, look, measure
-        self.before, self.lines, self.pressed = before, lines, False
+        self.before, self.lines = before, lines
+        self.pressed = self.over = False
         self.image = w.Image(format="png")
         self.button = w.Button(description="stop training", icon="stop",
                                layout=w.Layout(width="220px"))
         self.button.on_click(self._press)
         self.text = w.HTML()
-        self.box = w.VBox([*([self.button] if clicks_arrive() else []), self.image, self.text])
+        self.box = column([*([self.button] if clicks_arrive() else []), self.image, self.text])
         self._say("The kernel's interrupt, the square in the toolbar, stops the run too; "
                   "what was learned is kept." if clicks_arrive() else
                   "To stop, interrupt the kernel, by the square beside the cell or in the toolbar; "
@@ -67,6 +83,8 @@ class TrainingPlot:
         """For ``training.pretrain``: draw now and then; true once the button was pressed."""
         if time.perf_counter() - self._drawn > max(2.0, 30 * self._cost):  # costs 3 % at most
             self._draw(history.loss, history.epochs, history.steps)
+        if not self.pressed:
+            hear_while_busy(self.button)
         return self.pressed
 
     def on_epoch(self, epoch: int, history) -> dict:
@@ -79,7 +97,7 @@ class TrainingPlot:
     def update(self, history) -> None:
         """Draw the run as it ended, for the saved notebook too, and say how it ended."""
         self._draw(history.loss, history.epochs, history.steps)
-        self.button.disabled = True
+        self.over = self.button.disabled = True
         self.button.description = "stopped" if history.interrupted else "finished"
         self._say(f"{'Stopped' if history.interrupted else 'Finished'} after {len(history.loss)} "
                   f"of {history.steps} steps.")
@@ -88,6 +106,8 @@ class TrainingPlot:
             self._handle.update(data, metadata=metadata, raw=True)
 
     def _press(self, _: object = None) -> None:
+        if self.over:  # a click that the kernel read after the run
+            return
         self.pressed = self.button.disabled = True
         self.button.description = "stopping after this step"
 

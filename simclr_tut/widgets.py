@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from simclr_tut import _widget_pixels as pixels
 from simclr_tut import losses, views
-from simclr_tut._widget_training import TrainingPlot, bundle
+from simclr_tut._widget_training import TrainingPlot, bundle, column
 
 __all__ = [
     "Explorer", "TrainingPlot", "augmentation_strengths", "knn_explorer",
@@ -61,7 +61,7 @@ def _explorer(controls: Mapping[str, w.Widget], draw: Callable[..., tuple], alt:
               show: bool, extra: Sequence[w.Widget] = ()) -> Explorer:
     """Join controls and ``draw(**values) -> (PNG bytes, sentence)`` to one widget."""
     image, text = w.Image(format="png"), w.HTML()
-    box = w.VBox([*controls.values(), *extra, image, text])
+    box = column([*controls.values(), *extra, image, text])
     made = Explorer(dict(controls), image, text, box, draw)
 
     def refresh(_=None) -> None:

@@ -172,6 +172,23 @@ def test_the_stop_button_asks_the_next_step_to_stop():
     history.interrupted = True
     plot.update(history)
     assert "Stopped after 2 of 9 steps" in plot.text.value
+    assert plot.button.description == "stopped"
+
+
+def test_a_click_that_comes_after_the_run_changes_nothing():
+    plot = widgets.training_plot(ALT, show=False)
+    plot.update(History(loss=[4.0], steps=1))
+    plot.button.click()
+    assert not plot.pressed and plot.button.description == "finished"
+
+
+def test_a_click_is_not_held_back_for_the_busy_cell():
+    """ipykernel 7.4 keeps on the comm which loop wrote last; every step has to forget it."""
+    plot = widgets.training_plot(ALT, show=False)
+    comm = plot.button.comm  # without a kernel a real comm that leads nowhere
+    vars(comm)["_reply_subshell_id"] = None
+    assert not plot.on_step(History(loss=[4.0], steps=9))
+    assert "_reply_subshell_id" not in vars(comm)
 
 
 def test_a_button_only_where_a_click_can_arrive(monkeypatch):
