@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -37,6 +38,11 @@ def figure(rows: int = 1, columns: int = 1, height: float = 3.4, title: str = ""
     if title:
         fig.suptitle(textwrap.fill(title, 78), fontsize=11)
     return fig, axes
+
+
+def font_file() -> str:
+    """Return the file of the figures' font, for pictures that are drawn without matplotlib."""
+    return font_manager.findfont("DejaVu Sans")
 
 
 def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, title: str = "",

@@ -115,6 +115,7 @@ def pretrain(
     on_epoch: Callable[[int, History], dict | None] | None = None,
     folder: str | Path | None = None,
     labels: torch.Tensor | None = None,
+    on_step: Callable[[History], bool | None] | None = None,
 ) -> History:
     """Train ``model`` without labels for the recipe's budget.
 
@@ -130,6 +131,8 @@ def pretrain(
             several processes the first one alone calls it.
         folder: where the checkpoint lives; a run found there is resumed. None: no checkpoint.
         labels: ``(N,)`` int64, for a method that wants them (SupCon): the last of its views.
+        on_step: called after every step with the history, in the first process; a true value
+            stops the run as an interrupt does. Its seconds are not training seconds.
     Returns: the history, also after an interrupt (``history.interrupted``).
     Raises: ValueError for too few images or a checkpoint of another run; FloatingPointError
         when the loss is no longer a number; OSError when the last checkpoint cannot be written;
@@ -159,7 +162,7 @@ def pretrain(
         made = views(images[chosen]) if size is None else views(images[chosen], size=size)
         return (*made, *(values[chosen] for values in beside))
 
-    return _run(model, len(images), make_inputs, objective, recipe, on_epoch, folder)
+    return _run(model, len(images), make_inputs, objective, recipe, on_epoch, folder, on_step)
 
 
 def train_supervised(
@@ -270,6 +273,7 @@ def _run(
     recipe: Recipe,
     on_epoch: Callable[[int, History], dict | None] | None,
     folder: str | Path | None,
+    on_step: Callable[[History], bool | None] | None = None,
 ) -> History:
     """The loop behind ``pretrain`` and ``train_supervised``."""
     if n < 2:
@@ -344,6 +348,8 @@ def _run(
                     history.epochs.append({**facts, "epoch": (step + 1) / per_epoch,
                                            "step": step + 1, "seconds": history.seconds})
                     model.train()
+                if on_step and rank == 0 and on_step(history):
+                    stop.set()
                 stopping = bool(_parallel.agree(stop.is_set()))
                 history.interrupted = stopping and not last
                 due = time.perf_counter() - saved > _SAVE_SECONDS

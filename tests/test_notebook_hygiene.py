@@ -57,6 +57,16 @@ def test_figures_have_alt_text(path):
 
 
 @each_notebook
+def test_widgets_leave_a_picture(path):
+    """Saved pages hold the still picture alone: a widget without its kernel is an error text."""
+    for cell in code_cells(path):
+        kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
+        assert build_notebooks.WIDGET_VIEW not in kinds, "run tools/build_notebooks.py"
+        if "= widgets." in cell["source"]:
+            assert "image/png" in kinds
+
+
+@each_notebook
 def test_cells_are_short(path):
     for cell in code_cells(path):
         lines = len(cell["source"].splitlines())

@@ -220,3 +220,19 @@ def test_errors_say_what_to_do():
 
     with pytest.raises(FloatingPointError, match="Lower the learning rate"):
         training.pretrain(Broken(1, 1), pictures(), lambda x, size=None: (x,), RECIPE)
+
+
+def test_on_step_sees_every_step_and_a_true_value_stops_the_run(tmp_path):
+    seen = []
+
+    def until_three(history):
+        seen.append(len(history.loss))
+        return len(history.loss) == 3
+
+    torch.manual_seed(5)
+    short = training.pretrain(model(), pictures(8), VIEWS, RECIPE, folder=tmp_path,
+                              on_step=until_three)
+    assert seen == [1, 2, 3] and short.interrupted and len(short.loss) == 3
+    rest = training.pretrain(model(1), pictures(8), VIEWS, RECIPE, folder=tmp_path,
+                             on_step=lambda history: None)
+    assert rest.loss[:3] == short.loss and len(rest.loss) == 6 and not rest.interrupted

@@ -25,6 +25,9 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+# A widget's number means nothing without its kernel: JupyterLab would say "model not found" in
+# place of the picture that lies beside it in the same output.
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KEPT_CELL_METADATA = {"tags", "jupyter", "cellView", "slideshow", "nbgrader"}
 # A reader's screen must not show the paths of the machine that built the pages.
 MACHINE_PATH = re.compile(r"(?<![\w./~-])/(?:work|root|tmp|home|Users|private)/[\w.-]+")
@@ -104,6 +107,9 @@ def normalise(notebook, stem: str) -> None:
         cell.source = cell.source.rstrip()
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data.pop(WIDGET_VIEW, None)
 
 
 def machine_paths(notebook) -> list[str]:
