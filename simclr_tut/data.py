@@ -189,8 +189,8 @@ def _find_on_disk(name: str, split: str) -> ImageData | None:
             continue
         if root.is_file():
             if not zipfile.is_zipfile(root):
-                raise OSError(f"SIMCLR_TUT_DATA names {root}, which is neither a folder nor a zip "
-                              "of pictures. Set it to the folder that holds the data.")
+                raise OSError(f"SIMCLR_TUT_DATA names {root}, which is no folder and no whole zip "
+                              "of pictures. Name the folder that holds the data, or the zip.")
             if name == "cifar10":
                 return _zip(root, split)
             continue

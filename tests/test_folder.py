@@ -97,7 +97,8 @@ def test_every_orientation_of_a_camera_is_undone(mine, orientation, ending):
         assert (quarter - value).abs().max() < 12
 
 
-@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!!!!!", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12x",
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!!!!!",
+                                  b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12x",
                                   b"Exif\0\0II*\0\xff\xff\xff\xff"])
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
 def test_broken_notes_of_a_camera_cost_no_picture(mine, exif, ending):
