@@ -60,6 +60,8 @@ def _pretrain(arguments: argparse.Namespace) -> None:
             changes.update(seconds=None, epochs=None, steps=None)
             changes[budget] = getattr(arguments, budget)
     recipe = replace(recipe, **changes)
+    if arguments.folder == "":
+        raise ValueError("--folder must name a folder; got ''.")
     folder = Path(arguments.folder) if arguments.folder else config.home() / "command-line"
     with training.joined_processes() as (rank, world):
         _pretrain_together(recipe, folder, rank, world)
@@ -79,6 +81,9 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
     model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
                                recipe.head_layers)
     n = min(recipe.batch_size, len(train))
+    if n < 2:
+        raise ValueError(f"NT-Xent needs at least 2 pictures in a batch; got {n} of {len(train)} "
+                         "pictures. Raise --batch-size, or choose a larger data set.")
     say(f"loss: chance {losses.chance_loss(n):.3f}, "
         f"floor {losses.loss_floor(n, recipe.temperature):.3f}")
 
@@ -107,16 +112,25 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     recipe = config.recipe("evaluate")
     model = (models.load_weights(arguments.weights) if arguments.weights
              else models.load_pretrained())
-    train = data.load_dataset(arguments.dataset, "train", recipe.train_images)
-    test = data.load_dataset(arguments.dataset, "test", recipe.test_images)
+    train, test = (_labelled(data.load_dataset(arguments.dataset, split, n), split) for split, n in
+                   (("train", recipe.train_images), ("test", recipe.test_images)))
     bank, queries = (evaluation.encode(model, part.images) for part in (train, test))
     accuracy = evaluation.knn_accuracy(bank, train.labels, queries, test.labels)
     print(f"{train.name}: weighted kNN (k=200) on {len(test)} test images: {100 * accuracy:.1f} %")
 
 
+def _labelled(found: data.ImageData, split: str) -> data.ImageData:
+    """Leave out the pictures without a label, as most of STL-10's are."""
+    known = (found.labels >= 0).nonzero()[:, 0]
+    if not len(known):
+        raise ValueError(f"{found.name} has no labelled {split} pictures, and kNN counts labels. "
+                         "Put the pictures into one folder a class.")
+    return found if len(known) == len(found) else found.subset(known)
+
+
 def _download(arguments: argparse.Namespace) -> None:
     found = data.load_dataset(arguments.dataset, "train")
-    if found.name != arguments.dataset:
+    if arguments.dataset in data.DATASETS and found.name != arguments.dataset:
         raise OSError(f"{arguments.dataset} is not on this machine and its host did not answer; "
                       "the course goes on with shapes. Try again with a network.")
     print(f"{found.name}: {len(found)} training images are ready")
@@ -150,6 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"simclr_tut: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # between the steps it is no error: see training
+        print("simclr_tut: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

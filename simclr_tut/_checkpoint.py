@@ -18,7 +18,7 @@ from torch import nn
 
 from simclr_tut import __version__
 
-FORMAT = 1
+FORMAT = 2  # 2: the checksum covers history and recipe, the facts the pictures and views
 # What may differ between the run on disk and the run that goes on: none of it moves a weight.
 _FREE = ("draws", "eval_every", "tsne_images", "monitor_images", "test_images")
 
@@ -36,6 +36,7 @@ class Checkpoint:
         self.path = folder / "run.safetensors"
         self.previous = folder / "run.previous.safetensors"
         self.model, self.optimizer = model, optimizer
+        self.newest_is_whole = True
         self.facts = json.loads(json.dumps(facts))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,20 +55,24 @@ class Checkpoint:
             momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{i}"] = momentum
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        content = save(tensors, {
-            "format": str(FORMAT), "version": __version__, "sha256": _digest(tensors),
-            "recipe": json.dumps(self.facts), "history": json.dumps(asdict(history))})
+        # cloned, for two names of one tensor cannot be written as one
+        tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
+                   for k, v in tensors.items()}
+        header = {"format": str(FORMAT), "version": __version__,
+                  "recipe": json.dumps(self.facts), "history": json.dumps(asdict(history))}
+        content = save(tensors, {**header, "sha256": _digest(header, tensors)})
         half = self.path.with_suffix(f".{os.getpid()}.half")
         try:
             try:
                 _write(half, content)
-            except OSError:  # perhaps full: the one before the newest may give its place
-                self.previous.unlink(missing_ok=True)
+            except OSError:  # perhaps full: the one that is not needed may give its place
+                (self.previous if self.newest_is_whole else self.path).unlink(missing_ok=True)
                 _write(half, content)
-            with suppress(FileNotFoundError):
-                os.replace(self.path, self.previous)
+            if self.newest_is_whole:  # or else the one before it is the last good one, and stays
+                with suppress(FileNotFoundError):
+                    os.replace(self.path, self.previous)
             os.replace(half, self.path)
+            self.newest_is_whole = True
             _sync_folder(self.path.parent)
         except OSError as error:
             with suppress(OSError):
@@ -95,6 +100,7 @@ class Checkpoint:
         else:
             raise ValueError(f"{'; '.join(problems)}. Delete it to start afresh.")
         self._refuse_another_run(path, header, tensors)
+        self.newest_is_whole = path == self.path
         if problems:
             warnings.warn(f"{problems[0]}; going on from the one before it.", stacklevel=3)
         for name, value in json.loads(header["history"]).items():
@@ -113,9 +119,10 @@ class Checkpoint:
             raise ValueError(
                 f"{path} was written by another version of this course ({version}, format {form}; "
                 f"this is {__version__}, format {FORMAT}), which may draw other views. {mend}")
-        then = {"processes": 1, **json.loads(header["recipe"])}
+        then = json.loads(header["recipe"])
         changed = [f"{k}: {then.get(k)!r} then, {v!r} now" for k, v in self.facts.items()
-                   if then.get(k) != v and k not in _FREE]
+                   if then.get(k) != v and k not in _FREE
+                   and (k in then or not k.startswith("views."))]  # a function has no settings
         if changed:
             raise ValueError(
                 f"{path} belongs to a run with another recipe ({'; '.join(changed)}). {mend}")
@@ -147,16 +154,17 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     json.loads(header["recipe"])
     json.loads(header["history"])
-    if header.get("sha256", _digest(tensors)) != _digest(tensors):
-        raise ValueError("its weights do not have their checksum")
+    if header.get("format") == str(FORMAT) and header["sha256"] != _digest(header, tensors):
+        raise ValueError("its content does not have its checksum")
     return header, tensors
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    total = hashlib.sha256()
+def _digest(header: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
+    total = hashlib.sha256(json.dumps([header["recipe"], header["history"]]).encode())
     for name in sorted(tensors):
-        total.update(name.encode())
-        total.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        value = tensors[name]
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
 
 

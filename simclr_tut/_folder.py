@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import secrets
+import struct
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,7 +24,11 @@ from tqdm import tqdm
 from simclr_tut import config
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-_FORMAT = 1  # of the cache; part of its key
+# What a file with such a name may really hold. Others are refused: for PostScript, say, Pillow
+# would start another program.
+_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_SPLITS = {"train", "test", "val", "valid", "validation", "unlabeled"}
+_FORMAT = 2  # of the cache; part of its key
 _CHUNK = 256  # pictures in memory at once while decoding
 _IN_MEMORY = 2**31  # bytes that a folder may take when no cache can be written
 
@@ -44,12 +51,11 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
     Raises: FileNotFoundError when the split is absent or no picture is left.
     """
     base = _base(root, split)
-    files = sorted(p for p in base.rglob("*") if p.suffix.lower() in SUFFIXES
-                   and not p.name.startswith(".") and p.is_file())
+    files, unread = _find(base)
     key = _key(base, files, size)
     stem = config.data_folders()[-1] / "folders" / key
     found = _from_cache(stem, size) or _build(base, files, size, stem)
-    images, names, left_out = found
+    images, names, left_out = found[0], found[1], [*unread, *found[2]]
     if not names:
         raise FileNotFoundError(
             f"{base} holds no picture that can be read ({len(files)} files, {len(left_out)} "
@@ -57,26 +63,35 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
             "best as CLASS/picture.jpg.")
     if left_out:
         shown = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
-        warnings.warn(f"{len(left_out)} of {len(files)} files under {root.name} could not be read "
-                      f"and were left out: {shown}", stacklevel=4)
+        warnings.warn(f"{len(left_out)} of {len(files) + len(unread)} files under "
+                      f"{_printable(root.name)} could not be read and were left out: {shown}",
+                      stacklevel=4)
     owners = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
-    classes = tuple(sorted({owner for owner in owners if owner is not None}))
+    classes = sorted({owner for owner in owners if owner is not None})
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number.get(owner, -1) for owner in owners], dtype=torch.int64)
-    return Folder(images, labels, classes, tuple(left_out))
+    return Folder(images, labels, tuple(map(_printable, classes)), tuple(left_out))
 
 
-def decode(path: Path, size: int) -> np.ndarray:
+def decode(path: Path | BinaryIO, size: int) -> np.ndarray:
     """Return the middle square of a picture, upright, ``(3, size, size)`` uint8."""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=_KINDS) as picture:
         picture.draft("RGB", (2 * size, 2 * size))  # a huge JPEG is decoded at a lower resolution
-        upright = ImageOps.exif_transpose(picture)
+        upright = picture
+        with suppress(SyntaxError, ValueError, TypeError, LookupError, struct.error):
+            upright = ImageOps.exif_transpose(picture)  # broken notes turn no picture
         square = _middle(upright, size)
     return np.asarray(_to_rgb(square)).transpose(2, 0, 1)
 
 
 def _base(root: Path, split: str) -> Path:
+    """The folder of the split: ``root`` itself, or one below it that is a split and no class."""
     parts = [name for name in ("train", "test") if (root / name).is_dir()]
+    if len(parts) == 1:  # beside folders of pictures "train" may be a class, as bus and car are
+        others = (p for p in sorted(root.iterdir()) if p.name not in _SPLITS and p.is_dir()
+                  and not hidden(p.name))
+        if any(_find(other, first=True)[0] for other in others):
+            parts = []
     if split in parts:
         return root / split
     if parts or split == "test":
@@ -84,6 +99,49 @@ def _base(root: Path, split: str) -> Path:
             f"{root} has no folder {split!r}{' beside ' + repr(parts[0]) if parts else ''}. Make "
             f"one, or load the train split and set pictures aside with data.split_labels.")
     return root
+
+
+def _find(base: Path, first: bool = False) -> tuple[list[Path], list[str]]:
+    """Pictures below ``base``, links followed, and what could not be listed, with the reason."""
+    files, unread = [], []
+
+    def name(path: str | Path) -> str:
+        return _printable(Path(path).relative_to(base).as_posix())
+
+    def note(error: OSError) -> None:
+        said = error.strerror or str(error)
+        unread.append(f"{name(error.filename)} ({type(error).__name__}: {said})")
+
+    above = {str(base): {os.path.realpath(base)}}  # of each folder: where it and its parents lie
+    for folder, below, names in os.walk(base, onerror=note, followlinks=True):
+        seen = above.pop(folder)
+        below[:] = [n for n in sorted(below) if not hidden(n)
+                    and os.path.realpath(os.path.join(folder, n)) not in seen]
+        for n in below:
+            path = os.path.join(folder, n)
+            above[path] = seen | {os.path.realpath(path)}
+        for path in (Path(folder, n) for n in names):
+            if path.suffix.lower() not in SUFFIXES or hidden(path.name):
+                continue
+            if path.is_file():
+                files.append(path)
+                if first:
+                    return files, unread
+            else:  # a link to nothing; a pipe, which would be waited for
+                unread.append(f"{name(path)} (no file)")
+    return sorted(files), sorted(unread)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is of a program and not of the reader."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _printable(name: str) -> str:
+    """A name of any bytes as text that every terminal and notebook can show."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c) - 0xDC00:02x}"
+                   if 0xDC80 <= ord(c) <= 0xDCFF else c.encode("unicode_escape").decode()
+                   for c in name)
 
 
 def _middle(picture: Image.Image, size: int) -> Image.Image:
@@ -99,9 +157,8 @@ def _middle(picture: Image.Image, size: int) -> Image.Image:
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits of grey
-        values = np.asarray(picture, dtype=np.float64)
-        scale = 257 if values.max() > 255 else 1
-        return Image.fromarray((values / scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+        values = np.asarray(picture, dtype=np.float64) / 257
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -113,9 +170,13 @@ def _key(base: Path, files: list[Path], size: int) -> str:
     """A name for these files in this state at this size; any change gives another."""
     total = hashlib.sha256(f"{_FORMAT} {size}".encode())
     for path in files:
-        state = path.stat()
-        total.update(f"{path.relative_to(base).as_posix()}\0{state.st_size}\0{state.st_mtime_ns}\0"
-                     f"{state.st_ctime_ns}\n".encode(errors="surrogateescape"))
+        try:
+            state = path.stat()
+            facts = f"{state.st_size}\0{state.st_mtime_ns}\0{state.st_ctime_ns}"
+        except OSError as error:  # gone since it was listed
+            facts = str(error.errno)
+        total.update(f"{path.relative_to(base).as_posix()}\0{facts}\n".encode(
+            errors="surrogateescape"))
     return total.hexdigest()[:24]
 
 
@@ -128,11 +189,13 @@ def _from_cache(stem: Path, size: int) -> Found | None:
     try:
         facts = json.loads(index.read_text(encoding="utf-8"))
         names, left_out = facts["names"], facts["left_out"]
+        if facts["sha256"] != _digest(names, left_out):
+            return None
         if pixels.stat().st_size != len(names) * 3 * size * size or not names:
             return None
         # "c": pages are read when needed, and writing into them never reaches the file
         mapped = np.memmap(pixels, np.uint8, "c", shape=(len(names), 3, size, size))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return torch.from_numpy(mapped), names, left_out
 
@@ -144,11 +207,13 @@ def _build(base: Path, files: list[Path], size: int, stem: Path) -> Found:
     half = stem.with_suffix(f".{os.getpid()}-{secrets.token_hex(3)}.half")
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(stem.parent)
         with open(half, "wb") as file:
             names, left_out = _decode_all(base, files, size, lambda p: file.write(p.tobytes()))
             file.flush()
             os.fsync(file.fileno())
-        _place(stem, half, {"names": names, "left_out": left_out})
+        _place(stem, half, {"names": names, "left_out": left_out,
+                            "sha256": _digest(names, left_out)})
         found = _from_cache(stem, size)
         if found or not names:
             return found or (torch.empty(0), names, left_out)
@@ -178,6 +243,18 @@ def _place(stem: Path, half: Path, facts: dict) -> None:
             half_index.unlink(missing_ok=True)
 
 
+def _digest(names: list[str], left_out: list[str]) -> str:
+    return hashlib.sha256(json.dumps([names, left_out]).encode()).hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left a day ago or earlier."""
+    with suppress(OSError):
+        for half in folder.glob("*.half*"):
+            if time.time() - half.stat().st_mtime > 86400:
+                half.unlink()
+
+
 def _decode_all(base: Path, files: list[Path], size: int,
                 keep: Callable[[np.ndarray], object]) -> tuple[list[str], list[str]]:
     """Hand every decoded picture to ``keep``, in order; return names kept and files left out."""
@@ -201,7 +278,7 @@ def _decode_all(base: Path, files: list[Path], size: int,
                                  unit="picture", delay=3, leave=False):
             name = path.relative_to(base).as_posix()
             if isinstance(result, str):
-                left_out.append(f"{name} ({result})")
+                left_out.append(_printable(f"{name} ({result})"))
             else:
                 keep(result)
                 names.append(name)

@@ -6,6 +6,7 @@ F features of the representation h, D of the embedding z, K classes.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from dataclasses import dataclass, replace
@@ -63,8 +64,10 @@ class Recipe:
             )
         for name in ("seconds", "epochs", "steps", "batch_size", "temperature", "lr"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Recipe.{name} must be above 0; got {value!r}.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"Recipe.{name} must be above 0 and finite; got {value!r}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"Recipe.seed must be from 0 to {2**32 - 1}; got {self.seed}.")
 
 
 _SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,

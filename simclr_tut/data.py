@@ -6,19 +6,22 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from simclr_tut import config, shapes
 from simclr_tut._fetch import fetch
-from simclr_tut._folder import SUFFIXES, load_folder
+from simclr_tut._folder import SUFFIXES, decode, hidden, load_folder
 
 DATASETS = ("shapes", "cifar10", "stl10", "fashion_mnist")
+_DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of its package dataset-fashion-mnist
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,18 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
     """
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test"; got {split!r}.')
-    if n is not None and n < 1:
+    if n is not None and (not isinstance(n, int) or n < 1):
         raise ValueError(f"n must be at least 1, or None for all; got {n}.")
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
+    if not isinstance(name, str | Path):
+        raise TypeError(_no_data_set(name))
+    if name == "":  # as a path this would be the folder we stand in
+        raise ValueError(_no_data_set(name))
     if name == "shapes":
         return _shapes(split, n)
     if name not in DATASETS:
-        data = _folder(Path(name).expanduser(), split, size)
+        data = _folder(Path(os.path.expanduser(name)), split, size)
     else:
         data = _find_on_disk(str(name), split) or _download(str(name), split)
         if data is None and name == "cifar10":
@@ -109,6 +116,12 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
         return data
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n]
     return data.subset(chosen)
+
+
+def _no_data_set(name: object) -> str:
+    shown = repr(name) if len(repr(name)) < 300 else repr(name)[:300] + "…"
+    return (f"dataset must be one of {', '.join(DATASETS)} or an existing folder of pictures; got "
+            f"{shown}.")
 
 
 def split_labels(data: ImageData, n_validation: int, seed: int = 0) -> tuple[ImageData, ImageData]:
@@ -190,9 +203,8 @@ def _find_on_disk(name: str, split: str) -> ImageData | None:
             for folder in (root, root / "cifar10"):
                 if (folder / "train" / "airplane").is_dir():
                     return replace(_folder(folder, split), name="cifar10")
-    debian = Path("/usr/share/datasets/fashion-mnist")
-    if name == "fashion_mnist" and debian.is_dir():
-        return _idx(debian, split)
+    if name == "fashion_mnist" and _DEBIAN.is_dir():
+        return _idx(_DEBIAN, split)
     return None
 
 
@@ -241,12 +253,16 @@ def _idx(folder: Path, split: str) -> ImageData:
     stem = "train" if split == "train" else "t10k"
     classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
                "Bag", "Ankle boot")
-    with gzip.open(folder / f"{stem}-images-idx3-ubyte.gz") as file:
-        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    with gzip.open(folder / f"{stem}-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(), np.uint8, offset=8)
-    return ImageData(torch.from_numpy(pixels.copy()).repeat(1, 3, 1, 1),
-                     torch.from_numpy(labels.astype(np.int64)), classes, name="fashion_mnist")
+    try:
+        with gzip.open(folder / f"{stem}-images-idx3-ubyte.gz") as file:
+            pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+        with gzip.open(folder / f"{stem}-labels-idx1-ubyte.gz") as file:
+            labels = np.frombuffer(file.read(), np.uint8, offset=8)
+        return ImageData(torch.from_numpy(pixels.copy()).repeat(1, 3, 1, 1),
+                         torch.from_numpy(labels.astype(np.int64)), classes, name="fashion_mnist")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise OSError(f"the files of fashion_mnist under {folder} are broken ({error}). Install "
+                      "Debian's package dataset-fashion-mnist again, or remove it.") from error
 
 
 def _zip(archive: Path, split: str) -> ImageData:
@@ -262,20 +278,20 @@ def _zip(archive: Path, split: str) -> ImageData:
             pass  # a cache cut short is made again below
     try:
         with zipfile.ZipFile(archive) as file:
-            names = sorted(n for n in file.namelist()
-                           if f"{split}/" in n and Path(n).suffix.lower() in SUFFIXES)
+            names = sorted(n for n in file.namelist() if split in Path(n).parts[:-2]
+                           and Path(n).suffix.lower() in SUFFIXES
+                           and not any(map(hidden, Path(n).parts)))
             if not names:
-                raise OSError(f"{archive} holds no pictures under {split}/CLASS/.")
+                raise ValueError(f"no pictures under {split}/CLASS/")
             classes = tuple(sorted({Path(n).parent.name for n in names}))
-            images = np.stack([np.asarray(Image.open(io.BytesIO(file.read(n))).convert("RGB"))
-                               for n in names])
-    except (zipfile.BadZipFile, UnidentifiedImageError, EOFError) as error:
+            images = np.stack([decode(io.BytesIO(file.read(n)), 32) for n in names])
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, SyntaxError, ValueError,
+            RuntimeError, Image.DecompressionBombError) as error:
         raise OSError(
             f"{archive} is not a whole zip of pictures ({error}). Fetch it again, or take it out "
             "of the folder."
         ) from error
     labels = np.array([classes.index(Path(n).parent.name) for n in names], np.int64)
-    images = images.transpose(0, 3, 1, 2).copy()
     _keep(cached, images=images, labels=labels, classes=np.array(classes))
     return ImageData(torch.from_numpy(images), torch.from_numpy(labels), classes, name="cifar10")
 
@@ -289,15 +305,13 @@ def _keep(path: Path, **arrays: np.ndarray) -> None:
             np.savez(file, **arrays)
         os.replace(half, path)
     except OSError:
-        half.unlink(missing_ok=True)
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
 
 
 def _folder(root: Path, split: str, size: int = 32) -> ImageData:
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"dataset must be one of {', '.join(DATASETS)} or an existing folder of pictures; "
-            f"got {str(root)!r}."
-        )
+    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long
+        raise FileNotFoundError(_no_data_set(str(root)))
     found = load_folder(root, split, size)
     return ImageData(found.images, found.labels, found.classes, name=root.resolve().name,
                      left_out=found.left_out)

@@ -283,7 +283,15 @@ def load_recipe(path: str | Path) -> dict:
                                 "or use load_pretrained().")
     try:
         with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["recipe"])
+            facts = file.metadata()
+        recipe = json.loads(facts["recipe"])
+        if "history" in facts:
+            raise ValueError("it is the checkpoint of a run, for going on with it; the weights are "
+                             "in model.safetensors beside it")
+        heads = [recipe[name] for name in ("head_hidden", "head_dim", "head_layers")]
+        if not all(isinstance(number, int) for number in heads):
+            raise ValueError(f"head_hidden, head_dim and head_layers are {heads}")
+        return recipe
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole weights file of this course ({error}). "
                          "Copy it again, or train afresh.") from error

@@ -6,6 +6,7 @@ gives the weights of the run that was not.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 import threading
@@ -162,7 +163,11 @@ def pretrain(
         made = views(images[chosen]) if size is None else views(images[chosen], size=size)
         return (*made, *(values[chosen] for values in beside))
 
-    return _run(model, len(images), make_inputs, objective, recipe, on_epoch, folder, on_step)
+    facts = {f"views.{name}": value for name, value in getattr(views, "settings", {}).items()}
+    if folder:
+        facts["pictures"] = _fingerprint(images, *beside)
+    return _run(model, len(images), make_inputs, objective, recipe, on_epoch, folder, on_step,
+                facts)
 
 
 def train_supervised(
@@ -274,6 +279,7 @@ def _run(
     on_epoch: Callable[[int, History], dict | None] | None,
     folder: str | Path | None,
     on_step: Callable[[History], bool | None] | None = None,
+    facts: dict | None = None,
 ) -> History:
     """The loop behind ``pretrain`` and ``train_supervised``."""
     if n < 2:
@@ -302,7 +308,7 @@ def _run(
     optimizer = build_optimizer(model, recipe)
     history = History()
     checkpoint = Checkpoint(Path(folder), model, optimizer, {
-        **asdict(recipe), "images": n, "processes": world}) if folder else None
+        **asdict(recipe), "images": n, "processes": world, **(facts or {})}) if folder else None
     with torch.random.fork_rng():
         if checkpoint and _parallel.agree(checkpoint.exists()):
             checkpoint.load(history)
@@ -436,6 +442,22 @@ def _batch_indices(n: int, batch: int, step: int, per_epoch: int, seed: int) -> 
         _ORDERS[key] = torch.randperm(n, generator=generator)
     rank, world = processes()
     return _ORDERS[key][position * batch : (position + 1) * batch].chunk(world)[rank]
+
+
+def _fingerprint(*tensors: torch.Tensor) -> str:
+    """A name for the content of data sets, from a thousand rows of each: other data, another name.
+
+    All of a folder larger than memory would take minutes to read; a change of a few pictures among
+    many thousands may therefore be missed.
+    """
+    total = hashlib.sha256()
+    for tensor in tensors:
+        rows = torch.arange(len(tensor))
+        if len(tensor) > 1024:
+            rows = torch.randperm(len(tensor), generator=torch.Generator().manual_seed(0))[:1024]
+        total.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        total.update(tensor[rows.sort().values].cpu().contiguous().view(torch.uint8).numpy())
+    return total.hexdigest()[:16]
 
 
 def _near(tensor: torch.Tensor) -> torch.Tensor:

@@ -212,6 +212,11 @@ class Views:
         self.hue = 0.2 * color if hue is None else hue
         self.count = count
 
+    @property
+    def settings(self) -> dict:
+        """What was chosen, so that a checkpoint notices other views."""
+        return dict(vars(self))
+
     def __call__(
         self, images: torch.Tensor, size: int | None = None,
         generator: torch.Generator | None = None,

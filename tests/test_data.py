@@ -1,5 +1,7 @@
 """Loading: formats, fallbacks, splits and what goes wrong."""
 
+import copy
+import gzip
 import io
 import zipfile
 
@@ -8,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from simclr_tut import data
+from simclr_tut import config, data, evaluation, models, training
+from simclr_tut.views import Views
 
 
 @pytest.fixture
@@ -45,6 +48,125 @@ def test_a_zip_of_pictures_is_read_once_and_then_from_the_cache(places):
     assert torch.equal(first.images, again.images) and again.classes == first.classes
     cached[0].write_bytes(cached[0].read_bytes()[:50])  # a cache cut short is made again
     assert torch.equal(data.load_dataset("cifar10").images, first.images)
+
+
+def test_a_zip_named_itself_is_no_other_data_set(places, monkeypatch):
+    make_zip(places / "any name.zip")
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(places / "any name.zip"))
+    monkeypatch.setattr(data, "_DEBIAN", places / "nowhere")
+    with pytest.raises(FileNotFoundError, match="fashion_mnist was not found"):
+        data.load_dataset("fashion_mnist")
+
+
+def test_what_a_mac_puts_into_a_zip_and_folders_of_like_names_are_no_pictures(places):
+    make_zip(places / "cifar10.zip")
+    with zipfile.ZipFile(places / "cifar10.zip", "a") as archive:
+        for name in ("__MACOSX/train/bird/._10.png", "train/bird/.hidden.png"):
+            archive.writestr(name, b"not a picture")
+        archive.writestr("not train/fish/10.png", picture(1))
+        archive.writestr("mytrain/fish/10.png", picture(1))
+    found = data.load_dataset("cifar10")
+    assert found.classes == ("airplane", "bird") and len(found) == 4
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "no picture", "other split", "encrypted"])
+def test_an_archive_that_is_not_whole_is_named_and_leaves_no_cache(places, harm):
+    path = places / "cifar10.zip"
+    make_zip(path)
+    content = bytearray(path.read_bytes())
+    if harm == "cut":
+        content = content[:len(content) // 2]
+    elif harm == "flip":
+        content[content.index(b"IDAT") + 9] ^= 255  # a member's checksum no longer holds
+    elif harm == "encrypted":
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    if harm == "no picture":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("train/bird/z.png", b"not a picture")
+    elif harm == "other split":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("val/bird/z.png", picture(1))
+    with pytest.raises(OSError, match="cifar10.zip is not a whole zip.*Fetch it again"):
+        data.load_dataset("cifar10")
+    assert not list((places.parent / "cache").glob("*"))
+
+
+def test_pictures_of_any_size_in_a_zip_become_32_pixels(places):
+    make_zip(places / "cifar10.zip")
+    file = io.BytesIO()
+    Image.new("L", (50, 70), 77).save(file, "PNG")
+    with zipfile.ZipFile(places / "cifar10.zip", "a") as archive:
+        archive.writestr("train/bird/z.png", file.getvalue())
+    assert data.load_dataset("cifar10").images[-1].unique().tolist() == [77]
+
+
+def test_a_cache_folder_that_is_a_file_costs_only_time(places, monkeypatch):
+    make_zip(places / "cifar10.zip")
+    (places.parent / "file").write_text("a file")
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(places.parent / "file"))
+    assert len(data.load_dataset("cifar10")) == 4
+
+
+def idx(values):
+    values = np.asarray(values, np.uint8)
+    head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+    return gzip.compress(head + values.tobytes())
+
+
+@pytest.fixture
+def debian(places, monkeypatch):
+    """The files of Debian's package, small."""
+    folder = places.parent / "fashion-mnist"
+    folder.mkdir()
+    for stem, count in (("train", 3), ("t10k", 2)):
+        pixels = np.arange(count)[:, None, None].repeat(28, 1).repeat(28, 2)
+        (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(idx(pixels))
+        (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(idx(np.arange(count)))
+    monkeypatch.setattr(data, "_DEBIAN", folder)
+    return folder
+
+
+def test_debian_s_fashion_mnist_is_read_where_it_lies(debian):
+    train, test = (data.load_dataset("fashion_mnist", split) for split in ("train", "test"))
+    assert train.images.shape == (3, 3, 28, 28) and len(test) == 2
+    assert train.images[:, 1, 5, 5].tolist() == train.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("harm", [b"", b"no gzip", "cut", "labels"])
+def test_a_broken_package_is_named(debian, harm):
+    path = debian / "train-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    if harm == "labels":
+        (debian / "train-labels-idx1-ubyte.gz").write_bytes(idx([1, 2]))
+    else:
+        path.write_bytes(whole[:-20] if harm == "cut" else harm)
+    with pytest.raises(OSError, match="fashion_mnist under .* are broken.*dataset-fashion-mnist"):
+        data.load_dataset("fashion_mnist")
+
+
+@pytest.mark.skipif(not data._DEBIAN.is_dir(),
+                    reason="needs Debian's package dataset-fashion-mnist (.ci/run installs it)")
+def test_fashion_mnist_itself_is_learned_from(monkeypatch, tmp_path):
+    """Real pictures on any machine with apt: 40 steps must beat the untrained encoder."""
+    monkeypatch.delenv("SIMCLR_TUT_DATA", raising=False)
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path))
+    bank, queries = (data.load_dataset("fashion_mnist", split, n=1000)
+                     for split in ("train", "test"))
+    assert len(data.load_dataset("fashion_mnist")) == 60_000
+    assert torch.bincount(bank.labels).min() > 50 and len(queries.labels.unique()) == 10
+
+    def accuracy(model):
+        return evaluation.knn_accuracy(evaluation.encode(model, bank), bank.labels,
+                                       evaluation.encode(model, queries), queries.labels, k=20)
+
+    torch.manual_seed(0)
+    model = models.build_model("tiny")
+    before = accuracy(copy.deepcopy(model))
+    recipe = config.Recipe(steps=40, batch_size=128, small_size=None, optimizer="muon", lr=0.1)
+    history = training.pretrain(model, bank.images, Views(28, color=0.0, gray=0.0), recipe)
+    assert history.loss[-1] < 0.8 * history.loss[0]
+    assert accuracy(model) > before + 0.02
 
 
 def test_a_folder_of_pictures_is_cut_square(places):

@@ -129,6 +129,7 @@ def server(monkeypatch, tmp_path):
     monkeypatch.delenv("SIMCLR_TUT_DATA", raising=False)
     monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SIMCLR_TUT_OFFLINE", "0")
+    monkeypatch.setattr(data, "_DEBIAN", tmp_path / "not installed")
     monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")  # smoke runs never go to the network
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -71,6 +72,69 @@ def test_a_palette_is_read_through_its_colours(mine):
     assert found.images[1].float().mean((1, 2)).tolist() == [255, 255, 255]
 
 
+# What the first row and the first column of the stored pixels are in the scene (EXIF 2.3, 4.6.4).
+STORED = {1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+          5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom")}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_every_orientation_of_a_camera_is_undone(mine, orientation, ending):
+    scene = np.zeros((40, 60, 3), np.uint8)
+    scene[:20, 10:30], scene[:20, 30:50] = 255, 130  # bright top left, half bright top right
+    rows, columns = STORED[orientation]
+    stored = scene.transpose(1, 0, 2) if rows in ("left", "right") else scene
+    if rows in ("bottom", "right"):
+        stored = stored[::-1]
+    if columns in ("bottom", "right"):
+        stored = stored[:, ::-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(mine / f"a.{ending}", exif=exif)
+    found = data.load_dataset(mine).images[0].float()
+    quarters = [found[:, 2:14, 2:14], found[:, 2:14, 18:30], found[:, 18:30]]
+    for quarter, value in zip(quarters, (255, 130, 0), strict=True):
+        assert (quarter - value).abs().max() < 12
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!!!!!",
+                                  b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12x",
+                                  b"Exif\0\0II*\0\xff\xff\xff\xff"])
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_broken_notes_of_a_camera_cost_no_picture(mine, exif, ending):
+    Image.new("RGB", (40, 40), (200, 30, 60)).save(mine / f"a.{ending}", exif=exif)
+    found = data.load_dataset(mine)
+    assert not found.left_out and abs(int(found.images[0, 0, 5, 5]) - 200) < 9
+
+
+def test_sixteen_bits_are_scaled_by_their_range_and_not_by_their_values(mine):
+    """A dark picture stays dark, a ramp stays a ramp."""
+    Image.fromarray(np.full((32, 32), 200, np.uint16)).save(mine / "dark.png")
+    ramp = np.repeat(np.linspace(0, 65535, 32).astype(np.uint16)[None], 32, 0)
+    Image.fromarray(ramp).save(mine / "ramp.png")
+    dark, found = data.load_dataset(mine).images
+    assert dark.max() <= 1
+    assert np.abs(found[0, 0].numpy().astype(int) - np.linspace(0, 255, 32)).max() <= 1
+
+
+@pytest.mark.parametrize("ending", ["webp", "png"])
+def test_of_a_moving_picture_the_first_frame_is_taken(mine, ending):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(mine / f"a.{ending}", save_all=True, append_images=frames[1:], lossless=True)
+    assert data.load_dataset(mine).images[0].float().mean((1, 2)).tolist() == [255, 0, 0]
+
+
+def test_no_file_makes_pillow_start_another_program(mine, monkeypatch):
+    """PostScript is drawn by Ghostscript: a file that only calls itself .png must not reach it."""
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a))
+    (mine / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    put(mine / "b.png")
+    with pytest.warns(UserWarning, match="a.png .UnidentifiedImageError"):
+        assert len(data.load_dataset(mine)) == 1
+    assert not started
+
+
 def test_a_turned_photograph_stands_upright(mine):
     picture = Image.new("RGB", (32, 32))
     picture.paste((255, 255, 255), (0, 0, 32, 16))  # white above
@@ -105,6 +169,92 @@ def test_trees_and_classes(mine):
     found = data.load_dataset(mine)
     assert found.classes == ("Hund mit Ümläut", "cat") and found.name == "mine"
     assert found.labels.tolist() == [0, 1, 1, -1]
+
+
+def test_links_are_followed_once(mine):
+    """Data sets are often folders of links to another disk."""
+    put(mine.parent / "elsewhere" / "a.png", 1, mode="L")
+    put(mine / "dog" / "b.png", 2, mode="L")
+    (mine / "cat").symlink_to(mine.parent / "elsewhere")
+    (mine / "dog" / "c.png").symlink_to(mine / "dog" / "b.png")
+    (mine / "dog" / "back").symlink_to(mine)  # a circle
+    (mine / "dog" / "gone.jpg").symlink_to(mine / "nothing here")
+    os.mkfifo(mine / "dog" / "pipe.png")  # opening it would wait for ever
+    with pytest.warns(UserWarning, match="2 of 5 files"):
+        found = data.load_dataset(mine)
+    assert found.classes == ("cat", "dog")
+    assert found.images[:, 0, 0, 0].tolist() == [1, 2, 2] and found.labels.tolist() == [0, 1, 1]
+    assert [line.split(" ")[0] for line in found.left_out] == ["dog/gone.jpg", "dog/pipe.png"]
+
+
+def test_hidden_folders_are_no_class(mine):
+    put(mine / "cat" / "a.png")
+    put(mine / ".ipynb_checkpoints" / "b.png")
+    put(mine / "cat" / ".thumbnails" / "c.png")
+    put(mine / "__MACOSX" / "cat" / "._a.png")
+    found = data.load_dataset(mine)
+    assert found.classes == ("cat",) and found.labels.tolist() == [0]
+
+
+def test_a_folder_that_may_not_be_read_is_named(mine, monkeypatch):
+    put(mine / "cat" / "a.png")
+    put(mine / "dog" / "a.png")
+    scan = os.scandir
+
+    def refuse(path):  # an administrator, who may run this, is refused nothing
+        if str(path).endswith("dog"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.warns(UserWarning, match="dog .PermissionError"):
+        assert data.load_dataset(mine).classes == ("cat",)
+
+
+def test_a_class_may_be_called_train(mine):
+    for name in ("bus", "car", "train"):
+        put(mine / name / "a.png")
+    assert data.load_dataset(mine).classes == ("bus", "car", "train")
+    with pytest.raises(FileNotFoundError, match="no folder 'test'"):
+        data.load_dataset(mine, "test")
+    put(mine / "test" / "bus" / "a.png")  # now it is a split, whatever lies beside it
+    (mine / "train" / "car").mkdir()
+    assert data.load_dataset(mine, "test").classes == ("bus",)
+
+
+def test_names_that_are_no_text_can_be_printed(mine):
+    raw = os.fsencode(mine)
+    os.mkdir(os.path.join(raw, b"caf\xe9"))
+    os.mkdir(os.path.join(raw, b"two\nlines"))
+    for name in (b"caf\xe9/a\xff.png", b"two\nlines/tab\t.png"):
+        with open(os.path.join(raw, name), "wb") as file:
+            Image.new("RGB", (8, 8)).save(file, "PNG")
+    with open(os.path.join(raw, b"caf\xe9/bad\xff\n.png"), "wb") as file:
+        file.write(b"nothing")
+    for _ in range(2):  # decoded, then from the cache
+        with pytest.warns(UserWarning, match="1 of 3 files") as said:
+            found = data.load_dataset(mine)
+        assert len(found) == 2 and found.labels.tolist() == [0, 1]
+        for text in (*found.classes, *found.left_out, str(said[0].message)):
+            assert text.encode() and text.isprintable(), "a notebook could not print it"
+        assert found.classes == (r"caf\xe9", r"two\nlines")
+
+
+def test_one_class_is_one_class(mine):
+    put(mine / "only" / "a.png")
+    assert data.load_dataset(mine).labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 5000, "no\0name", None, 3, b"cifar10"])
+def test_what_names_no_folder_is_refused(name):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match="dataset must be"):
+        data.load_dataset(name)
+
+
+def test_a_file_in_place_of_a_folder_is_named(mine):
+    put(mine / "a.png")
+    with pytest.raises(FileNotFoundError, match="dataset must be .* an existing folder"):
+        data.load_dataset(mine / "a.png")
 
 
 def test_without_class_folders_there_are_no_labels(mine):
@@ -170,6 +320,61 @@ def test_the_cache_is_of_these_files_and_this_size(mine):
     assert data.load_dataset(mine, size=16).images.shape[-1] == 16
     put(mine / "b.png", 3, mode="L")
     assert len(data.load_dataset(mine)) == 2
+
+
+@pytest.mark.parametrize("harm", [
+    lambda facts: facts["names"].__setitem__(0, "b/other.png"),
+    lambda facts: facts["names"].reverse(),
+    lambda facts: facts["left_out"].append("x.png (never there)"),
+    lambda facts: facts.pop("left_out"),
+    lambda facts: facts.update(names=3),
+])
+def test_a_changed_index_is_noticed_and_made_again(mine, harm):
+    for i in (1, 2):
+        put(mine / f"{i}" / "a.png", i, mode="L")
+    data.load_dataset(mine)
+    index = next((mine.parent / "cache" / "folders").glob("*.json"))
+    facts = json.loads(index.read_text())
+    harm(facts)
+    index.write_text(json.dumps(facts))
+    for _ in range(2):
+        found = data.load_dataset(mine)
+        assert found.classes == ("1", "2") and not found.left_out
+        assert found.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"names": ["1/a.png"', b"\xff\xfe\0",
+                                     b'"names"', b"[" * 100_000])
+def test_an_index_that_is_none_is_made_again(mine, content):
+    put(mine / "1" / "a.png", 7, mode="L")
+    data.load_dataset(mine)
+    next((mine.parent / "cache" / "folders").glob("*.json")).write_bytes(content)
+    assert data.load_dataset(mine).images.max() == 7
+
+
+def test_halves_of_killed_processes_are_swept(mine):
+    put(mine / "a.png")
+    folder = mine.parent / "cache" / "folders"
+    folder.mkdir(parents=True)
+    for name, age in (("old.1-a.half", 2), ("fresh.2-b.half", 0)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - 86400 * age,) * 2)
+    data.load_dataset(mine)
+    assert {p.name for p in folder.glob("*.half")} == {"fresh.2-b.half"}
+
+
+def test_a_picture_that_vanishes_while_it_is_read_is_left_out(mine, monkeypatch):
+    put(mine / "a.png")
+    put(mine / "b.png")
+    key = _folder._key
+
+    def and_delete(base, files, size):
+        (mine / "b.png").unlink(missing_ok=True)
+        return key(base, files, size)
+
+    monkeypatch.setattr(_folder, "_key", and_delete)
+    with pytest.warns(UserWarning, match="b.png .FileNotFoundError"):
+        assert len(data.load_dataset(mine)) == 1
 
 
 def test_writing_into_the_pictures_does_not_reach_the_cache(mine):
@@ -257,6 +462,22 @@ def test_a_folder_of_many_pictures_needs_little_memory(mine):
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     total, grown = map(float, ran.stdout.split())
     assert total > 70 and grown < total / 2, (total, grown)
+
+
+def test_memory_grows_by_less_than_the_pictures(mine):
+    """The bound is for each further picture: of its 12 KB less than a third may stay resident."""
+    put(mine / "few" / "a.png", size=(8, 8))
+    for folder, count in (("few", 500), ("many", 5500)):
+        (mine / folder).mkdir(exist_ok=True)
+        for i in range(count):
+            os.link(mine / "few" / "a.png", mine / folder / f"{i:05d}.png")
+    code = ("import sys\nfrom benchmarks import folder\nfrom pathlib import Path\n"
+            "print(folder.build(Path(sys.argv[1]), 64, 0)['peak'])")
+    root = Path(__file__).parents[1]
+    peaks = [float(subprocess.run([sys.executable, "-c", code, str(mine / name)], cwd=root,
+                                  capture_output=True, text=True, check=True).stdout)
+             for name in ("few", "many")]
+    assert peaks[1] - peaks[0] < 5000 * 3 * 64 * 64 / 3 / 2**20, peaks
 
 
 def test_training_on_a_folder_is_training_on_a_tensor(mine):

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from simclr_tut import _checkpoint, config, models, training
+from simclr_tut import _checkpoint, config, methods, models, training
 from simclr_tut.views import Views
 
 RECIPE = config.Recipe(steps=8, batch_size=8, small_size=16, eval_every=1)
@@ -247,16 +247,159 @@ def test_other_recipes_versions_and_architectures_are_refused_with_the_reason(tm
         training.pretrain(network, pictures(), Views(32), RECIPE, folder=tmp_path)
     with pytest.raises(ValueError, match="images: 20 then, 16 now"):
         training.pretrain(model(), pictures(16), Views(32), RECIPE, folder=tmp_path)
+    with pytest.raises(ValueError, match="views.color: 0.5 then, 1.0 now"):
+        train(tmp_path, views=Views(32, color=1.0))
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     path = tmp_path / "run.safetensors"
     with safe_open(path, "pt") as file:
         header = file.metadata()
     for change, said in (({"version": "9.9.9"}, "another version.*9.9.9"),
-                         ({"format": "2"}, "another version.*format 2")):
+                         ({"format": "99"}, "another version.*format 99")):
         save_file(load_file(path), tmp_path / "other", metadata={**header, **change})
         shutil.copy(tmp_path / "other", path)
         with pytest.raises(ValueError, match=said):
             train(tmp_path)
+
+
+def test_other_pictures_of_the_same_number_are_noticed(tmp_path):
+    images = pictures()
+    train(tmp_path)
+    changed = images.clone()
+    changed[-1, 2, 31, 31] ^= 1  # the least of changes to a small set
+    for other in (changed, images.flip(0), images.transpose(2, 3)):
+        with pytest.raises(ValueError, match="pictures: '.*' then, '.*' now"):
+            training.pretrain(model(), other, Views(32), RECIPE, folder=tmp_path)
+    history = training.pretrain(model(), images.clone(), Views(32), RECIPE, folder=tmp_path)
+    assert len(history.loss) == RECIPE.steps  # equal pictures in another place are the same
+
+
+def test_other_labels_are_noticed(tmp_path):
+    def run(labels):
+        torch.manual_seed(0)
+        network = methods.SupCon(models.build_encoder("tiny"), models.ProjectionHead(128, 32, 16))
+        return training.pretrain(network, pictures(), Views(32), RECIPE, folder=tmp_path,
+                                 labels=labels)
+
+    run(torch.arange(20) % 2)
+    with pytest.raises(ValueError, match="pictures: "):
+        run(torch.arange(20) % 4)
+    assert len(run(torch.arange(20) % 2).loss) == RECIPE.steps
+
+
+def test_the_fingerprint_of_many_pictures_reads_few_of_them():
+    """A folder larger than memory must not be read through at every start."""
+    class Counting:
+        def __init__(self, images):
+            self.images, self.read = images, 0
+            self.shape, self.dtype = images.shape, images.dtype
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, rows):
+            self.read += len(self.images[rows])
+            return self.images[rows]
+
+    images = torch.randint(0, 256, (5000, 3, 8, 8), dtype=torch.uint8)
+    few = Counting(images)
+    assert training._fingerprint(few) == training._fingerprint(images) and few.read <= 1100
+    changed = images.clone()
+    changed[torch.randperm(5000)[:100]] = 0  # two in a hundred are missed once in 10^8
+    assert training._fingerprint(changed) != training._fingerprint(images)
+
+
+METHODS = {
+    "moco": lambda e, h: methods.MoCo(e, h, queue=16),
+    "byol": lambda e, h: methods.BYOL(e, h, nn.Linear(16, 16)),
+    "generative": lambda e, h: methods.Generative(e, 8),
+    "adversarial": lambda e, h: methods.Adversarial(e, 8),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_methods_with_queues_and_slow_copies_resume_to_the_same_bits(tmp_path, name, optimizer):
+    recipe = replace(RECIPE, small_size=None, optimizer=optimizer, lr=0.02)
+    views = methods.whole_pictures if name in ("generative", "adversarial") else Views(32)
+
+    def run(folder, seed, on_epoch=None):
+        torch.manual_seed(seed)
+        network = METHODS[name](models.build_encoder("tiny"), models.ProjectionHead(128, 32, 16))
+        history = training.pretrain(network, pictures(), views, recipe, on_epoch, folder)
+        return dict(network.state_dict()), history.interrupted
+
+    whole, _ = run(None, 0)
+    assert run(tmp_path, 0, lambda *_: signal.raise_signal(signal.SIGINT))[1]
+    resumed, interrupted = run(tmp_path, 99)
+    assert not interrupted and same(resumed, whole)
+
+
+def test_any_flipped_bit_is_noticed(tmp_path, unbroken):
+    """Wherever the bit lies: in weights, momentum, history, recipe, or the file's own header."""
+    train(tmp_path, on_epoch=lambda *_: signal.raise_signal(signal.SIGINT))
+    path = tmp_path / "run.safetensors"
+    (tmp_path / "run.previous.safetensors").unlink()
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    draws = torch.Generator().manual_seed(0)
+    places = [int(torch.randint(8, 8 + header, (), generator=draws)) for _ in range(60)]
+    places += [int(torch.randint(0, len(whole), (), generator=draws)) for _ in range(20)]
+    history = whole.index(b'"history":')
+    places += [3, whole.index(b'"sha256"') + 14, whole.index(b"F32"),
+               *range(history, history + 400, 3)]
+    for i, place in enumerate(places):
+        harmed = bytearray(whole)
+        harmed[place] ^= 1 << (0, 6)[i % 2]
+        path.write_bytes(harmed)
+        try:
+            weights, history = train(tmp_path, seed=99)
+        except ValueError:
+            continue
+        assert same(weights, unbroken[0]) and history.loss == unbroken[1], f"byte {place}"
+
+
+def test_the_last_good_checkpoint_outlives_the_save_after_a_damaged_one(tmp_path, unbroken,
+                                                                        monkeypatch):
+    """The newest is damaged and the one before it is used: then that one must not be replaced."""
+    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
+    process = in_a_process(killed_at_step, tmp_path, 5, 0)
+    process.join(120)
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+    rename, calls = os.replace, []
+
+    def replace_or_fail(*names):
+        calls.append(names)
+        if len(calls) == 2:  # a power cut here
+            raise KeyboardInterrupt
+        rename(*names)
+
+    monkeypatch.setattr(_checkpoint.os, "replace", replace_or_fail)
+    with pytest.warns(UserWarning, match="going on from the one before it"), \
+            pytest.raises(KeyboardInterrupt):
+        train(tmp_path, seed=99)
+    monkeypatch.undo()
+    torch.set_num_threads(1)
+    weights, history = train(tmp_path, seed=98)
+    assert same(weights, unbroken[0]) and history.loss == unbroken[1]
+
+
+def test_a_full_disk_after_a_damaged_checkpoint_keeps_the_good_one(tmp_path, unbroken,
+                                                                   monkeypatch):
+    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
+    process = in_a_process(killed_at_step, tmp_path, 5, 0)
+    process.join(120)
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+    monkeypatch.setattr(_checkpoint, "_write", full)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(OSError, match="could not be written"):
+            train(tmp_path, seed=99)
+    monkeypatch.undo()
+    torch.set_num_threads(1)
+    weights, _ = train(tmp_path, seed=98)
+    assert same(weights, unbroken[0])
 
 
 def full(*_):

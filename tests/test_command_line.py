@@ -1,0 +1,136 @@
+"""``python -m simclr_tut``: what a wrong word on the command line is answered with."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from simclr_tut import __main__, models
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    """Folders and files to be wrong about; nothing else is on this machine."""
+    monkeypatch.delenv("SIMCLR_TUT_DATA", raising=False)
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SIMCLR_TUT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("labelled/train/a/0", "labelled/train/b/1", "labelled/train/b/2",
+                 "labelled/test/a/3", "labelled/train/4", "plain/train/0", "plain/test/1",
+                 "one/0"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (40 * int(path.stem), 9, 9)).save(path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("hello")
+    torch.save({"a": 1}, tmp_path / "pickle")
+    recipe = {"encoder": "tiny", "head_hidden": 8, "head_dim": 8, "head_layers": 2}
+    for name, facts in (("none", None), ("list", []), ("huge", {**recipe, "encoder": "huge"}),
+                        ("word", {**recipe, "head_dim": "a"}), ("right", recipe)):
+        save_file({"x": torch.ones(1)}, tmp_path / name,
+                  metadata=None if facts is None else {"recipe": json.dumps(facts)})
+    return tmp_path
+
+
+def run(words):
+    """The exit status, as the shell would see it."""
+    try:
+        return __main__.main(words.split(" ") if words else [])
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("", "arguments are required: command"),
+    ("train", "invalid choice: 'train'"),
+    ("doctor now", "unrecognized arguments: now"),
+    ("pretrain --steps many", "argument --steps: invalid int value: 'many'"),
+    ("pretrain --steps 1.5", "argument --steps: invalid int value"),
+    ("pretrain --seconds 1 --steps 2", "--steps: not allowed with argument --seconds"),
+    ("pretrain --dataset", "argument --dataset: expected one argument"),
+    ("pretrain --seed x", "argument --seed: invalid int value"),
+    ("evaluate a b", "unrecognized arguments: b"),
+])
+def test_what_is_no_command_is_answered_with_the_usage(capsys, words, said):
+    assert run(words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("pretrain --steps 0", "steps must be above 0 and finite; got 0"),
+    ("pretrain --steps -3", "steps must be above 0 and finite; got -3"),
+    ("pretrain --epochs nan", "epochs must be above 0 and finite; got nan"),
+    ("pretrain --epochs inf", "epochs must be above 0 and finite; got inf"),
+    ("pretrain --seconds inf", "seconds must be above 0 and finite; got inf"),
+    ("pretrain --seconds -1", "seconds must be above 0 and finite; got -1"),
+    ("pretrain --batch-size 0", "batch_size must be above 0 and finite; got 0"),
+    ("pretrain --batch-size 1 --dataset shapes", "at least 2 pictures in a batch; got 1 of"),
+    ("pretrain --dataset one", "at least 2 pictures in a batch; got 1 of"),
+    ("pretrain --seed -1", "seed must be from 0 to 4294967295; got -1"),
+    ("pretrain --seed 99999999999999999999", "seed must be from 0 to 4294967295"),
+    ("pretrain --dataset cifar11", "must be one of shapes, cifar10, stl10, fashion_mnist or"),
+    ("pretrain --dataset text", "an existing folder of pictures; got 'text'"),
+    ("pretrain --dataset empty", "holds no picture that can be read"),
+    ("pretrain --dataset stl10", "set SIMCLR_TUT_DATA"),
+    ("pretrain --dataset shapes --folder text", "cannot be made (File exists)"),
+    ("pretrain --dataset shapes --folder ", "--folder must name a folder; got ''"),
+    ("evaluate nowhere", "no weights at nowhere"),
+    ("evaluate empty", "no weights at empty"),
+    ("evaluate text", "no whole weights file of this course"),
+    ("evaluate pickle", "no whole weights file of this course"),
+    ("evaluate none", "no whole weights file of this course"),
+    ("evaluate list", "no whole weights file of this course"),
+    ("evaluate huge", "encoder must be one of tiny"),
+    ("evaluate word", "no whole weights file of this course"),
+    ("evaluate right", "another architecture"),
+    ("evaluate --dataset cifar11", "must be one of shapes"),
+    ("evaluate --dataset labelled/train", "has no folder 'test'"),
+    ("evaluate --dataset plain", "no labelled train pictures"),
+    ("download --dataset cifar11", "must be one of shapes"),
+    ("download --dataset stl10", "set SIMCLR_TUT_DATA"),
+    ("download", "its host did not answer"),
+])
+def test_a_wrong_value_is_named_in_one_line(place, capsys, words, said):
+    assert run(words) == 1
+    out, err = capsys.readouterr()
+    assert said in err and err.startswith("simclr_tut: ") and err.count("\n") == 1
+
+
+def test_a_checkpoint_in_place_of_weights_is_told_apart(place, capsys):
+    assert run("pretrain --dataset shapes --steps 1 --folder run") == 0
+    assert run("evaluate run/run.safetensors --dataset shapes") == 1
+    assert "model.safetensors beside it" in capsys.readouterr().err
+    assert run("evaluate run/model.safetensors --dataset shapes") == 0
+    assert run("pretrain --dataset shapes --steps 2 --folder run") == 1
+    assert "steps: 1 then, 2 now" in capsys.readouterr().err
+
+
+def test_pictures_without_a_label_are_left_out_of_an_evaluation(place, capsys):
+    """As STL-10's unlabelled hundred thousand must be."""
+    assert run("evaluate --dataset labelled") == 0
+    assert "on 1 test images" in capsys.readouterr().out
+
+
+def test_a_folder_needs_no_download(place, capsys):
+    assert run("download --dataset labelled") == 0
+    assert "labelled: 4 training images are ready" in capsys.readouterr().out
+
+
+def test_an_interrupt_outside_the_steps_is_no_traceback(place, capsys, monkeypatch):
+    def press(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "build_model", press)
+    assert run("pretrain --dataset shapes") == 130
+    assert capsys.readouterr().err == "simclr_tut: interrupted\n"
+
+
+def test_the_doctor_names_a_wrong_scale_and_a_wrong_path(place, capsys, monkeypatch):
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(place / "nowhere"))
+    assert run("doctor") == 0
+    assert "which does not exist" in capsys.readouterr().out
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "vast")
+    assert run("doctor") == 1
+    assert "smoke, laptop, gpu, long; got 'vast'" in capsys.readouterr().err
