@@ -1,6 +1,7 @@
 # make lab   open the course          make run    execute every notebook into build/run
 # make test  everything CI checks     make data   fetch CIFAR-10 ahead
 # make student  the notebooks without solutions, into build/student
+# make test-colab  make test with the versions of Google Colab, in .venv-colab
 # make clean remove what was built    (the first call sets up .venv; later calls are quick)
 #
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   a small torch without CUDA
@@ -9,9 +10,10 @@
 # PYTHON=FILE       use an interpreter that already holds everything; nothing is installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test data clean student
+.PHONY: help lab run test test-colab data clean student
 TORCH_INDEX ?=
 VENV := $(or $(CI_VENV),.venv)
+COLAB := .venv-colab
 SYSTEM_PYTHON ?= python3
 
 ifeq ($(strip $(PYTHON)),)
@@ -24,7 +26,7 @@ else
 endif
 
 help:
-	@sed -n '1,10s/^# \{0,1\}//p' Makefile
+	@sed -n '1,11s/^# \{0,1\}//p' Makefile
 
 $(VENV)/bin/python:
 	$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "simclr_tut needs Python 3.11 or newer: make SYSTEM_PYTHON=python3.12 ...")'
@@ -54,6 +56,18 @@ test: $(TEST_READY)
 	$(PY) -m codespell_lib
 	$(PY) -m pytest
 
+# torch is borrowed from the other environment (a path in a .pth file): no second download of it
+SITE = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+$(COLAB)/.ready: .ci/colab.txt pyproject.toml | $(TEST_READY)
+	$(PY) -m venv $(COLAB)
+	$(PY) $(SITE) > "$$($(COLAB)/bin/python $(SITE))/borrowed.pth"
+	grep -v '^torch' .ci/colab.txt > $(COLAB)/versions.txt
+	$(COLAB)/bin/python -m pip install -q -r $(COLAB)/versions.txt
+	@touch $@
+
+test-colab: $(COLAB)/.ready
+	$(COLAB)/bin/python -m pytest
+
 # NBGRADER=1 adds nbgrader's metadata; see INSTRUCTORS.md
 student: $(TEST_READY)
 	$(PY) tools/make_student.py $(if $(filter 1,$(NBGRADER)),--nbgrader)
@@ -63,4 +77,4 @@ data: $(LAB_READY)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -print0 | xargs -0 rm -rf
+	find . -path './.venv*' -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -print0 | xargs -0 rm -rf

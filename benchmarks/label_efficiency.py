@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="default: the checkpoint that ships")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS), choices=list(DRAWS))
     arguments = parser.parse_args()
-    weights = arguments.weights or Path(models.__file__).parent / "assets/cifar10-tiny.safetensors"
+    weights = arguments.weights or Path(models.__file__).parent / "assets/cifar10-small.safetensors"
     fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     encoder = models.load_recipe(weights)["encoder"]
     model = models.load_weights(weights)

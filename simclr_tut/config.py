@@ -7,6 +7,7 @@ F features of the representation h, D of the embedding z, K classes.
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import random
 from dataclasses import dataclass, replace
@@ -16,6 +17,20 @@ import numpy as np
 import torch
 
 SCALES = ("smoke", "laptop", "gpu", "long")
+
+
+_TINY = 5e-324  # the smallest number above 0
+# What a recipe's numbers may be: (name, lowest, highest).
+_RANGES = tuple(
+    [(n, _TINY, math.inf) for n in ("seconds", "epochs", "lr", "temperature")]
+    + [(n, 1, math.inf) for n in ("steps", "batch_size", "image_size", "small_size", "eval_every",
+                                  "head_hidden", "head_dim", "train_images", "test_images")]
+    + [("views", 2, math.inf), ("seed", 0, 2**32 - 1)]
+    + [("head_layers", 0, 3), ("momentum", 0, 1), ("warmup", 0, 1),
+       ("weight_decay", 0, math.inf), ("small_share", 0, 1)])
+_WHOLE = ("views", "steps", "batch_size", "image_size", "small_size", "eval_every", "head_hidden",
+          "head_dim", "train_images", "test_images", "seed", "head_layers")
+_MAY_BE_NONE = ("seconds", "epochs", "steps", "small_size", "train_images", "test_images")
 
 
 @dataclass(frozen=True)
@@ -62,12 +77,17 @@ class Recipe:
                 f"{', '.join(given)}. Set the others to None, e.g. replace(recipe, seconds=None, "
                 "epochs=10)."
             )
-        for name in ("seconds", "epochs", "steps", "batch_size", "temperature", "lr"):
+        for name, low, high in _RANGES:
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"Recipe.{name} must be above 0 and finite; got {value!r}.")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"Recipe.seed must be from 0 to {2**32 - 1}; got {self.seed}.")
+            if value is None and name in _MAY_BE_NONE:
+                continue
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not (number and low <= value <= high and value < math.inf):
+                most = "" if high == math.inf else f" and at most {high}"
+                above = "above 0" if low == _TINY else f"{low:g} or more"
+                raise ValueError(f"Recipe.{name} must be {above}{most}; got {value!r}.")
+            if name in _WHOLE and value != int(value):
+                raise ValueError(f"Recipe.{name} must be a whole number; got {value!r}.")
 
 
 _SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,

@@ -45,28 +45,47 @@ class ImageData:
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, dtype in (("images", torch.uint8), ("labels", torch.int64)):
+            value = getattr(self, name)
+            if not isinstance(value, torch.Tensor):
+                raise TypeError(f"{name} must be a {dtype} tensor; got {type(value).__name__}.")
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
             raise ValueError(
                 f"images must be (N, C, H, W) uint8; got {tuple(self.images.shape)} "
                 f"{self.images.dtype}."
             )
-        if self.labels.shape != self.images.shape[:1]:
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             raise ValueError(
-                f"labels must be ({len(self.images)},), one an image; "
-                f"got {tuple(self.labels.shape)}."
+                f"labels must be ({len(self.images)},) int64, one an image; "
+                f"got {tuple(self.labels.shape)} {self.labels.dtype}."
             )
-        if len(self.labels) and int(self.labels.max()) >= len(self.classes):
+        if len(self.labels) and not (-1 <= int(self.labels.min())
+                                     and int(self.labels.max()) < len(self.classes)):
             raise ValueError(
-                f"labels must be below {len(self.classes)}, the number of classes; "
-                f"got {int(self.labels.max())}."
+                f"labels must be below {len(self.classes)}, the number of classes, and -1 where "
+                f"there is none; got {int(self.labels.min())} to {int(self.labels.max())}."
             )
+        for name, factor in (self.factors or {}).items():
+            if len(factor) != len(self.images):
+                raise ValueError(f"factor {name!r} must hold one value an image, "
+                                 f"{len(self.images)}; got {len(factor)}.")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def subset(self, indices: torch.Tensor | Sequence[int]) -> ImageData:
-        """Return the pictures at ``indices``, in that order."""
-        indices = torch.as_tensor(indices, dtype=torch.int64)
+        """Return the pictures at ``indices``, ``(M,)`` whole numbers from 0, in that order.
+
+        Raises: TypeError for a mask or fractions; ValueError for a number outside 0 … N - 1.
+        """
+        given = torch.as_tensor(indices)
+        if given.numel() and (given.dtype == torch.bool or given.is_floating_point()):
+            raise TypeError(f"indices must be whole numbers; got {given.dtype}. For a mask, pass "
+                            "mask.nonzero()[:, 0].")
+        indices = given.to(torch.int64)
+        if indices.numel() and not (0 <= int(indices.min()) and int(indices.max()) < len(self)):
+            raise ValueError(f"indices must lie in 0 to {len(self) - 1}; got {int(indices.min())} "
+                             f"to {int(indices.max())}.")
         factors = self.factors and {name: f[indices] for name, f in self.factors.items()}
         return replace(self, images=self.images[indices], labels=self.labels[indices],
                        factors=factors)
@@ -85,14 +104,17 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
         n: how many pictures, drawn once with a fixed seed; None for all (shapes: 20,000 / 4,000).
         size: side in pixels to which a folder's pictures are brought.
     Returns: the data; its ``name`` says what was really loaded.
-    Raises: ValueError for an unknown name or split; FileNotFoundError or OSError, with what to do,
+    Raises: ValueError for an odd name, split or n; FileNotFoundError or OSError, with what to do,
         for a folder or archive that is absent, empty or broken.
     Explained in notebooks/00.
     """
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test"; got {split!r}.')
-    if n is not None and (not isinstance(n, int) or n < 1):
-        raise ValueError(f"n must be at least 1, or None for all; got {n}.")
+    if not isinstance(name, (str, Path)) or not str(name):
+        raise ValueError(f"dataset must be one of {', '.join(DATASETS)} or a folder of pictures; "
+                         f"got {name!r}.")
+    if n is not None:
+        _check_whole("n", n, "or None for all")
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
     if not isinstance(name, str | Path):
@@ -105,6 +127,8 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
         data = _folder(Path(os.path.expanduser(name)), split, size)
     else:
         data = _find_on_disk(str(name), split) or _download(str(name), split)
+        if data is None:
+            _check_unpacked(str(name), config.data_folders()[-1], "and no host answered")
         if data is None and name == "cifar10":
             return _shapes(split, n)
         if data is None:
@@ -130,10 +154,10 @@ def split_labels(data: ImageData, n_validation: int, seed: int = 0) -> tuple[Ima
     Returns: (the rest, validation).
     Raises: ValueError unless 0 < n_validation < N.
     """
-    if not 0 < n_validation < len(data):
+    if not isinstance(n_validation, int) or not 0 < n_validation < len(data):
         raise ValueError(
             f"n_validation must be between 1 and {len(data) - 1}, to leave pictures on both "
-            f"sides; got {n_validation}."
+            f"sides; got {n_validation!r}."
         )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.subset(order[n_validation:]), data.subset(order[:n_validation])
@@ -144,11 +168,12 @@ def subset_per_class(data: ImageData, per_class: int, seed: int = 0) -> ImageDat
 
     Raises: ValueError if a class has fewer than ``per_class``.
     """
+    _check_whole("per_class", per_class)
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for label, class_name in enumerate(data.classes):
         members = (data.labels == label).nonzero()[:, 0]
-        if per_class < 1 or len(members) < per_class:
+        if len(members) < per_class:
             raise ValueError(
                 f"per_class must be between 1 and {len(members)}, what class {class_name!r} has; "
                 f"got {per_class}."
@@ -160,14 +185,24 @@ def subset_per_class(data: ImageData, per_class: int, seed: int = 0) -> ImageDat
 def batches(
     n: int, batch_size: int, generator: torch.Generator | None = None, drop_last: bool = True
 ) -> Iterator[torch.Tensor]:
-    """Yield the indices 0 … n-1 in random order, ``batch_size`` at a time."""
-    if n < 1 or batch_size < 1:
-        raise ValueError(f"n and batch_size must be at least 1; got {n} and {batch_size}.")
+    """Yield the indices 0 … n-1 in random order, ``batch_size`` at a time.
+
+    Args: drop_last: leave out a last batch that is smaller, unless it is the only one.
+    Raises: ValueError if n or batch_size is no whole number above 0.
+    """
+    _check_whole("n", n)
+    _check_whole("batch_size", batch_size)
     order = torch.randperm(n, generator=generator)
     for start in range(0, n, batch_size):
         if drop_last and n - start < batch_size and start:
             return
         yield order[start : start + batch_size]
+
+
+def _check_whole(name: str, value: int, otherwise: str = "") -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1{', ' * bool(otherwise)}"
+                         f"{otherwise}; got {value!r}.")
 
 
 def _shapes(split: str, n: int | None) -> ImageData:
@@ -179,33 +214,65 @@ def _shapes(split: str, n: int | None) -> ImageData:
 
 def _find_on_disk(name: str, split: str) -> ImageData | None:
     """Look through the data folders for torchvision's files, a folder or a zip of pictures."""
-    for root in config.data_folders():
-        if not root.exists():
-            if root == config.data_folders()[0] and len(config.data_folders()) > 1:
-                raise FileNotFoundError(
-                    f"SIMCLR_TUT_DATA names {root}, which does not exist. "
-                    "Make it, correct the path, or unset the variable."
-                )
-            continue
-        if root.is_file():
-            if not zipfile.is_zipfile(root):
-                raise OSError(f"SIMCLR_TUT_DATA names {root}, which is no folder and no whole zip "
-                              "of pictures. Name the folder that holds the data, or the zip.")
+    *given, cache = config.data_folders()
+    for root in (*given, cache):
+        if root in given:
+            _check_given(root)
+        if root in given and root.is_file():  # a zip
             if name == "cifar10":
                 return _zip(root, split)
+            continue
+        if not root.exists():
             continue
         found = _torchvision(name, split, root, download=False)
         if found is not None:
             return found
         if name == "cifar10":
-            for archive in sorted(root.glob("*cifar10*.zip")) + sorted(root.glob("*CIFAR-10*.zip")):
-                return _zip(archive, split)
+            zips = [p for pattern in ("*cifar10*.zip", "*CIFAR-10*.zip")
+                    for p in sorted(root.glob(pattern)) if p.is_file()]
+            if zips:
+                return _zip(zips[0], split)
             for folder in (root, root / "cifar10"):
                 if (folder / "train" / "airplane").is_dir():
                     return replace(_folder(folder, split), name="cifar10")
     if name == "fashion_mnist" and _DEBIAN.is_dir():
         return _idx(_DEBIAN, split)
     return None
+
+
+def _check_given(root: Path) -> None:
+    """Say what is wrong with the place that SIMCLR_TUT_DATA names."""
+    mend = "correct the path, or unset the variable."
+    try:
+        if not root.exists():
+            raise FileNotFoundError(
+                f"SIMCLR_TUT_DATA names {root}, which does not exist. Make it, {mend}")
+        if root.is_file() and not zipfile.is_zipfile(root):
+            raise OSError(f"SIMCLR_TUT_DATA must name a folder, or a whole zip of pictures; got "
+                          f"the file {root}, which is neither: {mend}")
+        if root.is_dir():
+            os.listdir(root)
+    except PermissionError as error:
+        raise PermissionError(f"SIMCLR_TUT_DATA names {root}, which this account may not read. "
+                              f"Change its permissions (chmod u+rx), {mend}") from error
+
+
+# What torchvision unpacks, and the archive it comes from.
+_UNPACKED = {"cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+             "stl10": ("stl10_binary", "stl10_binary.tar.gz"),
+             "fashion_mnist": ("FashionMNIST/raw", "")}
+
+
+def _check_unpacked(name: str, root: Path, said: str) -> None:
+    """Files that are there and cannot be used are an error; absent ones are not."""
+    folder, archive = _UNPACKED[name]
+    if (root / folder).is_dir() and any((root / folder).iterdir()):
+        raise OSError(f"the files of {name} in {root / folder} are broken or not complete "
+                      f"({said}). Delete that folder; they will be fetched again.")
+    if archive and (root / archive).is_file():
+        raise OSError(f"{root} holds {archive}, but not the folder {folder} that it unpacks to. "
+                      f"Unpack it there (tar xzf {archive}); if tar says that it is cut short, "
+                      "delete it: it will be fetched again.")
 
 
 def _download(name: str, split: str) -> ImageData | None:
@@ -227,14 +294,17 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> ImageData
         arguments = {"train": split == "train"}
     try:
         loaded = classes[name](root=str(root), download=download, **arguments)
-    except RuntimeError:
+    except RuntimeError as error:  # torchvision: files are absent or fail their checksum
         if download:
             raise
-        return None  # torchvision raises where its files are absent or fail their checksum
+        if root != config.data_folders()[-1]:  # the cache may still be fetched again
+            _check_unpacked(name, root, str(error).split(".")[0])
+        return None
     except (OSError, ValueError, AssertionError, EOFError) as error:
         if download:
             raise
-        raise OSError(f"the files of {name} under {root} are broken ({error}). Delete them; they "
+        said = f"{type(error).__name__} {error}".strip()
+        raise OSError(f"the files of {name} under {root} are broken ({said}). Delete them; they "
                       "will be fetched again.") from error
     images = torch.as_tensor(np.asarray(loaded.data))
     if name == "cifar10":

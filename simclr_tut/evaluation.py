@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from simclr_tut.data import ImageData
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 RECORD_VERSION = 1  # of the records that benchmarks leave
+_MOST_CLASSES = 100_000  # votes are counted in a table: a stray label must not fill the memory
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Probe:
 
     def predict(self, features: torch.Tensor) -> torch.Tensor:
         """Return the class of each row of ``(N, F)`` features, ``(N,)`` int64."""
-        return torch.from_numpy(self.classifier.predict(self.scaler.transform(features.numpy())))
+        _check_matrix("features", features, columns=self.scaler.n_features_in_)
+        rows = self.scaler.transform(features.detach().numpy())
+        return torch.from_numpy(self.classifier.predict(rows))
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,16 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
         images: ``(N, C, H, W)`` uint8, or float in [0, 1].
         layer: "h", the representation, or "z", the embedding (SimCLR only).
     Returns: ``(N, F)`` or ``(N, D)`` float32 on the CPU. The model's mode is put back.
-    Raises: ValueError for another layer, or a model without a head.
+    Raises: ValueError for another layer, a model without a head, or float images outside [0, 1];
+        TypeError for images of another dtype.
     Explained in notebooks/05.
     """
     images = images.images if isinstance(images, ImageData) else images
     if layer not in ("h", "z") or (layer == "z" and not hasattr(model, "head")):
         raise ValueError(f'layer must be "h", or "z" for a model with a head; got {layer!r}.')
-    if images.dim() != 4 or len(images) == 0:
-        raise ValueError(f"images must be (N, C, H, W), N at least 1; got {tuple(images.shape)}.")
+    _check_encodable(images)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     forward = model if layer == "z" else getattr(model, "encode", model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
@@ -74,7 +80,7 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
         features = []
         for batch in images.split(batch_size):
             batch = batch.to(device)
-            batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch
+            batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
             features.append(forward(batch).float().flatten(1).cpu())
         return torch.cat(features)
     finally:
@@ -83,13 +89,21 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
 
 
 def raw_pixels(images: torch.Tensor) -> torch.Tensor:
-    """Return the pixels themselves as features, ``(N, CHW)`` float in [0, 1]."""
+    """Return the pixels themselves as features, ``(N, CHW)`` float in [0, 1].
+
+    Args: images: ``(N, C, H, W)`` uint8. Raises: TypeError, ValueError for others.
+    Explained in notebooks/00.
+    """
     _check_pictures(images)
     return images.flatten(1).float() / 255
 
 
 def color_histogram(images: torch.Tensor, bins: int = 4) -> torch.Tensor:
-    """Return how often each of ``bins``**3 colours occurs, ``(N, bins**3)`` shares."""
+    """Return how often each of ``bins``**3 colours occurs, ``(N, bins**3)`` shares.
+
+    Args: images: ``(N, 3, H, W)`` uint8.  bins: levels of each channel, 1 to 256.
+    Raises: TypeError, ValueError for other images or bins. Explained in notebooks/00 and 01.
+    """
     _check_pictures(images, bins, 3)
     levels = (images.long() * bins) // 256  # (N, 3, H, W)
     index = (levels[:, 0] * bins + levels[:, 1]) * bins + levels[:, 2]
@@ -106,7 +120,8 @@ def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Te
         bank: ``(M, F)`` features with ``bank_labels``, ``(M,)`` int64.  queries: ``(Q, F)``.
         k: voters; at most M are used.
     Returns: ``(Q,)`` int64.
-    Raises: ValueError for shapes that do not fit, k < 1, temperature <= 0, or values not finite.
+    Raises: ValueError for shapes that do not fit, k < 1, a temperature below 0.0125 (float32 holds
+        no larger weights), or values not finite; TypeError for another dtype.
     Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4. Explained in notebooks/05.
     """
     _check_features(bank, bank_labels, queries, k, temperature)
@@ -123,10 +138,12 @@ def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Te
 
 def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
                  query_labels: torch.Tensor, k: int = 200, temperature: float = 0.1) -> float:
-    """Return the share of queries whose weighted kNN vote is right. See ``knn_predict``."""
-    if query_labels.shape != queries.shape[:1]:
-        raise ValueError(f"query_labels must be ({len(queries)},); got "
-                         f"{tuple(query_labels.shape)}.")
+    """Return the share of queries whose weighted kNN vote is right.
+
+    Args, Raises: as ``knn_predict``.  query_labels: ``(Q,)`` int64, Q at least 1.
+    Explained in notebooks/05.
+    """
+    _check_labels("query_labels", query_labels, len(queries))
     predictions = knn_predict(bank, bank_labels, queries, k, temperature)
     return float((predictions == query_labels).float().mean())
 
@@ -134,14 +151,18 @@ def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.T
 def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -> torch.Tensor:
     """Return the k nearest pictures of the bank by cosine, nearest first, ``(Q, k)`` int64.
 
-    Args: queries: row numbers of the bank, ``(Q,)`` int64; None for all. None matches itself.
-    Raises: ValueError if k is not between 1 and M - 1.
+    Args:
+        bank: ``(M, F)`` float.  k: neighbours of each.
+        queries: row numbers of the bank, ``(Q,)`` int64; None for all. None matches itself.
+    Raises: ValueError if k is not between 1 and M - 1, or a row number is not one of the bank.
     Explained in notebooks/05.
     """
-    _check_float("bank", bank)
-    if not 1 <= k < len(bank):
+    _check_matrix("bank", bank)
+    if not isinstance(k, int) or not 1 <= k < len(bank):
         raise ValueError(f"k must be between 1 and {len(bank) - 1}, the rest of the bank; "
-                         f"got {k}.")
+                         f"got {k!r}.")
+    if queries is not None:
+        _check_rows(queries, len(bank))
     bank = F.normalize(bank.float(), dim=1)
     rows = torch.arange(len(bank)) if queries is None else queries
     found = []
@@ -159,16 +180,22 @@ def fit_probe(
 ) -> Probe:
     """Fit logistic regression on frozen, standardised features; choose C on validation.
 
-    Args: features ``(N, F)`` float with ``(N,)`` int64 labels, for training and for validation.
-    Raises: ValueError if lengths differ or the training labels hold one class only.
+    Args:
+        train_features, validation_features: ``(N, F)`` float, with ``(N,)`` int64 labels.
+        strengths: values of C to choose from.  iterations: the most of the solver.
+    Raises: ValueError if sizes differ, a value is not finite, or the training labels hold one
+        class only; TypeError for another dtype.
     Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
     """
-    for x, y in ((train_features, train_labels), (validation_features, validation_labels)):
-        _check_labelled(x, y)
+    columns = _check_labelled("train", train_features, train_labels)
+    _check_labelled("validation", validation_features, validation_labels, columns)
+    strengths = tuple(strengths)
+    if not strengths or not min(strengths) > 0:
+        raise ValueError(f"strengths must hold at least one C, all above 0; got {strengths}.")
     if len(train_labels.unique()) < 2:
         raise ValueError("train_labels must hold at least two classes.")
-    scaler = StandardScaler().fit(train_features.numpy())
-    x, v = (scaler.transform(f.numpy()) for f in (train_features, validation_features))
+    scaler = StandardScaler().fit(train_features.detach().numpy())
+    x, v = (scaler.transform(f.detach().numpy()) for f in (train_features, validation_features))
     validation, best = {}, None
     for strength in strengths:
         classifier = LogisticRegression(C=strength, max_iter=iterations, tol=1e-3)
@@ -187,10 +214,10 @@ def linear_probe(
 ) -> ProbeResult:
     """Fit a probe with ``fit_probe`` and read the test set once, with the chosen C.
 
-    Raises: ValueError if lengths differ or the training labels hold one class only.
+    Args, Raises: as ``fit_probe``.  test_features, test_labels: ``(N, F)`` and ``(N,)``.
     Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
     """
-    _check_labelled(test_features, test_labels)
+    _check_labelled("test", test_features, test_labels)
     probe = fit_probe(train_features, train_labels, validation_features, validation_labels,
                       strengths, iterations)
     predictions = probe.predict(test_features)
@@ -205,14 +232,17 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
 
     Args: features ``(N, F)``; values ``(N,)`` float.  strength: of the ridge penalty, above 0.
     Returns: 1 for perfect prediction, 0 for guessing the mean; below 0 is worse than that.
-    Raises: ValueError if shapes do not fit or the test values do not vary.
+    Raises: ValueError if shapes do not fit, a value is not finite, or the test values do not vary.
     Explained in notebooks/06.
     """
-    for x, y in ((train_features, train_values), (test_features, test_values)):
-        _check_labelled(x, y)
+    columns = _check_labelled("train", train_features, train_values, what="values")
+    _check_labelled("test", test_features, test_values, columns, what="values")
+    if not strength > 0:
+        raise ValueError(f"strength must be above 0; got {strength}.")
     if not float(test_values.float().var()) > 0:
         raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
-    x, t = (f.double().numpy() for f in (train_features, test_features))  # float32: ill-conditioned
+    # float64: float32 would be ill-conditioned
+    x, t = (f.detach().double().numpy() for f in (train_features, test_features))
     scaler = StandardScaler().fit(x)
     model = Ridge(alpha=strength).fit(scaler.transform(x), train_values.double().numpy())
     return float(model.score(scaler.transform(t), test_values.double().numpy()))
@@ -220,26 +250,44 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
 
 def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
              perplexity: float = 30.0) -> np.ndarray:
-    """Draw features as a map, ``(N, 2)``, by "tsne" or "pca"."""
+    """Draw features as a map, ``(N, 2)``, by "tsne" or "pca".
+
+    Args: features: ``(N, F)`` float, N and F at least 2.  perplexity: t-SNE's, below N.
+    Raises: ValueError for another method or perplexity, or features that are equal or not finite.
+    Explained in notebooks/05.
+    """
+    _check_matrix("features", features, rows=2)
+    if features.shape[1] < 2 or bool((features == features[0]).all()):
+        raise ValueError("features must be (N, F) with F >= 2, and not all rows the same; got "
+                         f"{tuple(features.shape)}. Is the encoder collapsed?")
     if method == "pca":
-        return PCA(2, random_state=seed).fit_transform(features.numpy())
+        return PCA(2, random_state=seed).fit_transform(features.detach().numpy())
     if method != "tsne":
         raise ValueError(f'method must be "tsne" or "pca"; got {method!r}.')
     if not 0 < perplexity < len(features):
         raise ValueError(f"perplexity must be above 0 and below N = {len(features)}; "
                          f"got {perplexity}.")
     return TSNE(2, perplexity=perplexity, random_state=seed, init="pca").fit_transform(
-        features.numpy())
+        features.detach().numpy())
 
 
 def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Count pairs, ``(K, K)``: row = true class, column = predicted."""
+    """Count pairs, ``(K, K)``: row = true class, column = predicted.
+
+    Args: predictions, labels: ``(N,)`` int64, 0 … K - 1.  classes: K.
+    Raises: ValueError for a class outside 0 … K - 1 or lengths that differ.
+    """
+    for name, values in (("predictions", predictions), ("labels", labels)):
+        _check_labels(name, values, len(labels), classes)
     return torch.bincount(labels * classes + predictions, minlength=classes**2).view(
         classes, classes)
 
 
 def interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Return mean, low and high of a 95 % t-interval; of one value, the value three times."""
+    """Return mean, low and high of a 95 % t-interval; of one value, the value three times.
+
+    Raises: ValueError if there is no value, or one that is not finite. Explained in notebooks/05.
+    """
     from scipy.stats import t
 
     values = np.asarray(list(values), dtype=float)
@@ -254,14 +302,30 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
 
 
 def record(folder: str | Path, name: str, value: float, **facts: object) -> None:
-    """Write one result into ``folder/results.json``; one of the same name and facts is replaced."""
+    """Write one result into ``folder/results.json``; one of the same name and facts is replaced.
+
+    Args: folder: made if absent.  value: finite.  facts: dataset, measure, seed and others.
+    Raises: ValueError for a value that is not finite or a damaged file; OSError, with what to do,
+        if the folder cannot be written.
+    """
+    if not np.isfinite(float(value)):
+        raise ValueError(f"value must be finite, to be recorded as {name!r}; got {value}.")
     path = Path(folder) / "results.json"
     key = {k: facts.get(k) for k in ("dataset", "measure", "seed")}
     kept = [r for r in read_records(folder)
             if r["name"] != name or {k: r.get(k) for k in key} != key]
     half = path.with_suffix(f".{os.getpid()}.half")
-    half.write_text(json.dumps([*kept, {"name": name, "value": float(value), **facts}], indent=1))
-    os.replace(half, path)
+    text = json.dumps([*kept, {"name": name, "value": float(value), **facts}], indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(text)
+        os.replace(half, path)
+    except OSError as error:
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
+        raise OSError(f"the result could not be written to {path} ({error.strerror or error}). "
+                      "Free some space, or set SIMCLR_TUT_HOME to a folder you may write."
+                      ) from error
 
 
 def read_records(folder: str | Path) -> list[dict]:
@@ -324,19 +388,67 @@ def read_benchmark(name: str, path: str | Path | None = None) -> list[dict]:
     return records
 
 
-def _check_labelled(x: torch.Tensor, y: torch.Tensor) -> None:
-    if x.dim() != 2 or len(x) != len(y):
-        raise ValueError(f"features must be (N, F) with (N,) labels; got {tuple(x.shape)} and "
-                         f"{tuple(y.shape)}.")
-
-
-def _check_float(name: str, x: torch.Tensor) -> None:
+def _check_matrix(name: str, x: torch.Tensor, rows: int = 0, columns: int | None = None) -> None:
     if not isinstance(x, torch.Tensor) or x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} must be a float32 tensor of features; got "
-                        f"{getattr(x, 'dtype', type(x).__name__)}.")
-    if x.dim() != 2 or not torch.isfinite(x).all():
-        raise ValueError(f"{name} must be (N, F) and finite; got {tuple(x.shape)}"
-                         f"{' with NaN or infinity' if x.dim() == 2 else ''}.")
+        raise TypeError(f"{name} must be a float32 tensor of features, as encode returns; got "
+                        f"{type(x).__name__} {getattr(x, 'dtype', '')}.")
+    if x.dim() != 2 or len(x) < rows or x.shape[1] < 1 or columns not in (None, x.shape[1]):
+        raise ValueError(f"{name} must be (N, {columns or 'F'}) with N >= {rows}; got "
+                         f"{tuple(x.shape)}.")
+    if x.numel() and not float(x.detach().abs().max()) < 1e16:  # squares must fit into float32
+        raise ValueError(f"{name} must be finite, and below 1e16; got NaN, infinity or larger.")
+
+
+def _check_labels(name: str, labels: torch.Tensor, n: int, classes: int | None = None
+                  ) -> None:
+    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64:
+        raise TypeError(f"{name} must be an int64 tensor of class numbers; got "
+                        f"{getattr(labels, 'dtype', type(labels).__name__)}.")
+    if labels.shape != (n,) or not n:
+        raise ValueError(f"{name} must be ({n or 'N'},), one a row, at least one; got "
+                         f"{tuple(labels.shape)}.")
+    low, high = (int(v) for v in labels.aminmax())
+    limit = _MOST_CLASSES if classes is None else classes
+    if low < 0 or high >= limit:
+        raise ValueError(f"{name} must be classes from 0 up, below {limit}; got {low} to {high}. "
+                         "Leave unlabelled pictures (-1) out.")
+
+
+def _check_rows(rows: torch.Tensor, n: int) -> None:
+    if not isinstance(rows, torch.Tensor) or rows.dtype != torch.int64 or rows.dim() != 1:
+        raise TypeError("queries must be an int64 tensor (Q,) of row numbers; got "
+                        f"{getattr(rows, 'dtype', type(rows).__name__)} "
+                        f"{tuple(getattr(rows, 'shape', ()))}.")
+    if len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < n):
+        raise ValueError(f"queries must be row numbers of the bank, 0 to {n - 1}; got "
+                         f"{int(rows.min())} to {int(rows.max())}.")
+
+
+def _check_labelled(part: str, x: torch.Tensor, y: torch.Tensor, columns: int | None = None,
+                    what: str = "labels") -> int:
+    """Check features and what is known of each row; return F."""
+    _check_matrix(f"{part}_features", x, 1, columns)
+    if what == "labels":
+        _check_labels(f"{part}_labels", y, len(x))
+    elif not isinstance(y, torch.Tensor) or y.shape != x.shape[:1] or not torch.isfinite(y).all():
+        raise ValueError(f"{part}_values must be a finite tensor ({len(x)},), one a row; got "
+                         f"{tuple(getattr(y, 'shape', ()))}.")
+    return x.shape[1]
+
+
+def _check_encodable(images: torch.Tensor) -> None:
+    if not isinstance(images, torch.Tensor) or not (
+            images.dtype == torch.uint8 or images.is_floating_point()):
+        raise TypeError("images must be a uint8 or float tensor (N, C, H, W); got "
+                        f"{type(images).__name__} {getattr(images, 'dtype', '')}.")
+    if images.dim() != 4 or 0 in images.shape:
+        raise ValueError("images must be (N, C, H, W), no side of 0; got "
+                         f"{tuple(images.shape)}.")
+    if images.dtype != torch.uint8:
+        low, high = (float(v) for v in images.aminmax())
+        if not (low >= -1e-4 and high <= 1 + 1e-4):
+            raise ValueError(f"images must lie in [0, 1] when float; got {low:.3g} to {high:.3g}. "
+                             "Divide bytes by 255, or pass uint8.")
 
 
 def _check_pictures(images: torch.Tensor, bins: int = 1, channels: int | None = None) -> None:
@@ -346,23 +458,23 @@ def _check_pictures(images: torch.Tensor, bins: int = 1, channels: int | None = 
     if images.dim() != 4 or 0 in images.shape or channels not in (None, images.shape[1]):
         raise ValueError(f"images must be (N, {channels or 'C'}, H, W), no side of 0; got "
                          f"{tuple(images.shape)}.")
-    if not 1 <= bins <= 256:
-        raise ValueError(f"bins must be 1 to 256; got {bins}.")
+    if not isinstance(bins, int) or not 1 <= bins <= 256:
+        raise ValueError(f"bins must be a whole number, 1 to 256; got {bins!r}.")
 
 
 def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, k: int,
                     temperature: float) -> None:
     for name, x in (("bank", bank), ("queries", queries)):
-        if not isinstance(x, torch.Tensor) or x.dtype != torch.float32:
-            raise TypeError(f"{name} must be a float32 tensor of features, as encode returns; got "
-                            f"{getattr(x, 'dtype', type(x).__name__)}.")
-    if bank.dim() != 2 or queries.dim() != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
+        _check_matrix(name, x)
+    if bank.dtype != queries.dtype or bank.dtype != torch.float32:
+        raise TypeError("bank and queries must be float32, as encode returns; got "
+                        f"{bank.dtype} and {queries.dtype}.")
+    if bank.shape[1] != queries.shape[1] or not len(bank):
         raise ValueError("bank and queries must be (M, F) and (Q, F) with the same F; got "
                          f"{tuple(bank.shape)} and {tuple(queries.shape)}.")
-    if labels.shape != bank.shape[:1] or labels.dtype != torch.int64 or labels.min() < 0:
-        raise ValueError(f"bank_labels must be ({len(bank)},) int64 from 0 up; got "
-                         f"{tuple(labels.shape)} {labels.dtype}.")
-    if k < 1 or not temperature > 0:
-        raise ValueError(f"k must be at least 1 and temperature above 0; got {k}, {temperature}.")
-    if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
-        raise ValueError("bank and queries must be finite; got NaN or infinity.")
+    _check_labels("bank_labels", labels, len(bank))
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k must be a whole number, at least 1; got {k!r}.")
+    if not isinstance(temperature, (int, float)) or not temperature >= 0.0125:
+        raise ValueError("temperature must be at least 0.0125, or exp(1 / temperature) overflows; "
+                         f"got {temperature!r}.")

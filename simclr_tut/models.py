@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 ENCODERS = ("tiny", "small", "resnet18", "resnet50")
+_NEEDED = ("encoder", "head_hidden", "head_dim", "head_layers")  # to build a model again
 
 
 class Normalize(nn.Module):
@@ -106,6 +108,9 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
     """
     if name not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}.")
+    if not isinstance(in_channels, int) or in_channels < 1:
+        raise ValueError("in_channels must be a whole number, at least 1; got "
+                         f"{in_channels!r}.")
     if name in ("tiny", "small"):
         features = 128 if name == "tiny" else 512
         wider = [] if name == "tiny" else [
@@ -256,10 +261,12 @@ def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:
     Args: recipe: at least "encoder", "head_hidden", "head_dim" and "head_layers".
     Raises: ValueError if one is missing; OSError if the file cannot be written.
     """
-    missing = [k for k in ("encoder", "head_hidden", "head_dim", "head_layers") if k not in recipe]
+    missing = [k for k in _NEEDED if k not in recipe]
     if missing:
         raise ValueError(f"recipe must name {', '.join(missing)}, to build the model again.")
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"path must name a file to write; {path} is a folder or a device.")
     half = path.with_suffix(f".{os.getpid()}.half")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,7 +275,8 @@ def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:
         save_file(tensors, half, metadata={"recipe": json.dumps(recipe, sort_keys=True)})
         os.replace(half, path)
     except (OSError, SafetensorError) as error:
-        half.unlink(missing_ok=True)
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
         raise OSError(f"the weights could not be written to {path} ({error}). Free some space or "
                       "choose another folder; the model in memory is whole.") from error
 
@@ -283,29 +291,31 @@ def load_recipe(path: str | Path) -> dict:
                                 "or use load_pretrained().")
     try:
         with safe_open(path, "pt") as file:
-            facts = file.metadata()
-        recipe = json.loads(facts["recipe"])
+            facts = file.metadata() or {}
+        recipe = json.loads(facts.get("recipe", "null"))
         if "history" in facts:
             raise ValueError("it is the checkpoint of a run, for going on with it; the weights are "
                              "in model.safetensors beside it")
-        heads = [recipe[name] for name in ("head_hidden", "head_dim", "head_layers")]
+        if not isinstance(recipe, dict) or not recipe.keys() >= set(_NEEDED):
+            raise ValueError(f"its recipe does not name {', '.join(_NEEDED)}")
+        heads = [recipe[name] for name in _NEEDED[1:]]
         if not all(isinstance(number, int) for number in heads):
             raise ValueError(f"head_hidden, head_dim and head_layers are {heads}")
-        return recipe
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is no whole weights file of this course ({error}). "
                          "Copy it again, or train afresh.") from error
+    return recipe
 
 
 def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
     """Load weights into ``model``, or into a new model built from the facts in the file.
 
-    Raises: FileNotFoundError; ValueError for a broken file or another architecture.
+    Raises: FileNotFoundError; ValueError for a broken file, another architecture, or weights
+        that are not finite.
     """
     recipe = load_recipe(path)
     if model is None:
-        model = build_model(*(recipe[k] for k in
-                              ("encoder", "head_hidden", "head_dim", "head_layers")))
+        model = build_model(*(recipe[k] for k in _NEEDED))
         if recipe.get("white"):
             _add_affine(model)
     with safe_open(path, "pt") as file:
@@ -319,11 +329,15 @@ def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
             f"{wrong[0]} is {came.get(wrong[0])} in the file and {expected.get(wrong[0])} in the "
             "model. Call load_weights(path) without a model to build the right one."
         )
+    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{path} holds NaN or infinity in {bad[0]} ({len(bad)} such tensors): "
+                         "that run had failed. Train afresh, with a lower learning rate.")
     model.load_state_dict(tensors)
     return model.eval()
 
 
-def load_pretrained(name: str = "cifar10-tiny") -> SimCLR:
+def load_pretrained(name: str = "cifar10-small") -> SimCLR:
     """Load a checkpoint that ships with the package.
 
     Raises: ValueError if there is none of that name.
@@ -346,6 +360,7 @@ def _check_whitening(h: torch.Tensor, shrink: float) -> None:
 
 
 def _check_head(in_dim: int, hidden_dim: int, out_dim: int, layers: int) -> None:
-    if min(in_dim, hidden_dim, out_dim) < 1 or not 0 <= layers <= 3:
-        raise ValueError("ProjectionHead needs dimensions of at least 1 and 0 to 3 layers; got "
-                         f"{in_dim}, {hidden_dim}, {out_dim} and {layers} layers.")
+    whole = all(isinstance(value, int) for value in (in_dim, hidden_dim, out_dim, layers))
+    if not whole or min(in_dim, hidden_dim, out_dim) < 1 or not 0 <= layers <= 3:
+        raise ValueError("ProjectionHead needs whole numbers, dimensions of at least 1 and 0 to 3 "
+                         f"layers; got {in_dim}, {hidden_dim}, {out_dim} and {layers} layers.")

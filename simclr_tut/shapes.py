@@ -40,10 +40,11 @@ def sample_photographs() -> list[torch.Tensor]:
 def make_shapes(n: int, seed: int, size: int = 32) -> ShapeImages:
     """Make ``n`` pictures; the same seed gives the same bytes.
 
-    Raises: ValueError if n < 1 or size < 8.
+    Args: size: side in pixels, 8 to 200.
+    Raises: ValueError for other numbers.
     Explained in notebooks/00.
     """
-    _check(n, size)
+    _check(n, seed, size)
     rng, factors = _draw(n, seed)
     blocks = [_render({k: v[i:i + _BLOCK] for k, v in factors.items()}, rng, size, 1)
               for i in range(0, n, _BLOCK)]
@@ -53,12 +54,14 @@ def make_shapes(n: int, seed: int, size: int = 32) -> ShapeImages:
 def make_sequences(n: int, frames: int, seed: int, size: int = 32) -> ShapeImages:
     """Make ``n`` short sequences of one shape that drifts and turns at a constant rate.
 
-    Raises: ValueError if n < 1, frames < 2 or size < 8.
+    Returns: images ``(n, frames, 3, size, size)``.
+    Raises: ValueError if n < 1, frames < 2 or size is not 8 to 200.
     Explained in notebooks/00.
     """
-    _check(n, size)
-    if frames < 2:
-        raise ValueError(f"frames must be at least 2, or nothing moves; got {frames}.")
+    _check(n, seed, size)
+    if not isinstance(frames, int) or frames < 2:
+        raise ValueError("frames must be at least 2 and whole, or nothing moves; got "
+                         f"{frames!r}.")
     rng, factors = _draw(n, seed)
     time = np.linspace(-0.5, 0.5, frames)
     angle = rng.uniform(0, 2 * np.pi, n)[:, None]
@@ -168,6 +171,8 @@ def _texture(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
     return patch[:, None]
 
 
-def _check(n: int, size: int) -> None:
-    if n < 1 or not 8 <= size <= 200:
-        raise ValueError(f"n must be at least 1 and size 8 to 200; got {n} and {size}.")
+def _check(n: int, seed: int, size: int) -> None:
+    if not all(isinstance(v, int) for v in (n, seed, size)) or n < 1 or seed < 0 or not (
+            8 <= size <= 200):
+        raise ValueError("n must be at least 1, seed at least 0 and size 8 to 200, all whole "
+                         f"numbers; got {n!r}, {seed!r} and {size!r}.")

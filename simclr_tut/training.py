@@ -152,6 +152,7 @@ def pretrain(
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
             return chosen_objective(module, inputs, recipe.temperature)
 
+    _check_tensors(images, labels)
     images = _near(images)
 
     if labels is not None and len(labels) != len(images):
@@ -183,17 +184,25 @@ def train_supervised(
     Args:
         images: ``(N, C, H, W)`` uint8.  labels: ``(N,)`` int64, 0 … K - 1.
         augment: one view of a batch, ``(N, C, H, W)`` float.
-    Raises: ValueError if a label is negative or the lengths differ.
+    Raises: ValueError if a label is negative, or too high for the model, or the lengths differ;
+        TypeError for anything but tensors of these types.
     Explained in notebooks/05.
     """
-    if len(images) != len(labels) or int(labels.min()) < 0:
+    _check_tensors(images, labels)
+    if len(images) != len(labels) or not len(labels) or int(labels.min()) < 0:
+        lowest = f", the lowest {int(labels.min())}" if len(labels) else ""
         raise ValueError(
-            f"each image needs a label from 0 up; got {len(images)} images, {len(labels)} labels, "
-            f"the lowest {int(labels.min())}. Leave unlabelled pictures out."
+            f"each image needs a label from 0 up; got {len(images)} images, {len(labels)} labels"
+            f"{lowest}. Leave unlabelled pictures out."
         )
+    highest = int(labels.max())
 
     def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
-        return F.cross_entropy(module(inputs[0]).float(), inputs[1])
+        logits = module(inputs[0]).float()  # (N, K)
+        if highest >= logits.shape[1]:
+            raise ValueError(f"labels must be below {logits.shape[1]}, the outputs of the model; "
+                             f"got {highest}. Build it with {highest + 1} outputs.")
+        return F.cross_entropy(logits, inputs[1])
 
     images, labels = _near(images), _near(labels)
 
@@ -463,6 +472,16 @@ def _fingerprint(*tensors: torch.Tensor) -> str:
 def _near(tensor: torch.Tensor) -> torch.Tensor:
     """Put a data set on the accelerator as uint8, so that the loop copies nothing."""
     return tensor.to(pick_device())
+
+
+def _check_tensors(images: torch.Tensor, labels: torch.Tensor | None) -> None:
+    if not isinstance(images, torch.Tensor):
+        raise TypeError("images must be a uint8 tensor (N, C, H, W), as data.load_dataset(...)"
+                        f".images is; got {type(images).__name__}.")
+    if labels is not None and (not isinstance(labels, torch.Tensor)
+                               or labels.dtype != torch.int64):
+        raise TypeError("labels must be an int64 tensor (N,); got "
+                        f"{type(labels).__name__} {getattr(labels, 'dtype', '')}.")
 
 
 def _check_schedule(steps: int, warmup: float) -> None:

@@ -43,7 +43,10 @@ def resampling_matrix(start: torch.Tensor, length: torch.Tensor, full: int,
 
     Row i is a triangle round the place that output pixel i covers; when shrinking it is as wide
     as one output pixel, which is what antialiasing means.
+    Raises: ValueError if the pixels are not all among 0 … full - 1, or size < 1.
+    Explained in notebooks/01.
     """
+    _check_span(start, length, full, size)
     step = length[:, None, None] / size  # input pixels an output pixel covers
     middle = (torch.arange(size, device=start.device)[:, None] + 0.5) * step
     pixel = torch.arange(full, device=start.device) - start[:, None, None]
@@ -55,38 +58,51 @@ def resampling_matrix(start: torch.Tensor, length: torch.Tensor, full: int,
 def hflip(images: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
     """Mirror the images where ``flip``, ``(N,)`` bool, is true."""
     images = _check_images(images)
-    _check_draw(images, flip=flip)
+    _check_draw(images, "bool", flip=flip)
     return torch.where(flip[:, None, None, None], images.flip(3), images)
 
 
 def adjust_brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Multiply each image by its factor, ``(N,)``, and clamp to [0, 1]."""
+    """Multiply each image by its factor, ``(N,)`` from 0 up, and clamp to [0, 1].
+
+    Source: equals torchvision's adjust_brightness. Explained in notebooks/01.
+    """
     images = _check_images(images)
-    _check_draw(images, factor=factor)
+    _check_draw(images, "factor", factor=factor)
     return (images * factor[:, None, None, None]).clamp(0, 1)
 
 
 def adjust_contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Blend each image with its mean grey; factor 1 changes nothing, 0 leaves the grey."""
+    """Blend each image with its mean grey; factor 1 changes nothing, 0 leaves the grey.
+
+    Args: factor: ``(N,)`` from 0 up.  Source: equals torchvision's adjust_contrast.
+    """
     images = _check_images(images)
-    _check_draw(images, factor=factor)
+    _check_draw(images, "factor", factor=factor)
     mean = _gray(images).mean(dim=(1, 2, 3), keepdim=True)
     factor = factor[:, None, None, None]
     return (factor * images + (1 - factor) * mean).clamp(0, 1)
 
 
 def adjust_saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Blend each image with its grey version; factor 1 changes nothing, 0 leaves grey."""
+    """Blend each image with its grey version; factor 1 changes nothing, 0 leaves grey.
+
+    Args: factor: ``(N,)`` from 0 up.  Source: equals torchvision's adjust_saturation.
+    """
     images = _check_images(images)
-    _check_draw(images, factor=factor)
+    _check_draw(images, "factor", factor=factor)
     factor = factor[:, None, None, None]
     return (factor * images + (1 - factor) * _gray(images)).clamp(0, 1)
 
 
 def adjust_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Rotate each image's colours by ``turn``, ``(N,)`` in turns, in the plane of YIQ's I and Q."""
+    """Rotate each image's colours by ``turn``, ``(N,)`` in turns, in the plane of YIQ's I and Q.
+
+    A matrix a picture, where torchvision goes through HSV; notebooks/01 shows how far apart they
+    are.
+    """
     images = _check_images(images)
-    _check_draw(images, turn=turn)
+    _check_draw(images, "any", turn=turn)
     if images.shape[1] == 1:
         return images
     return _multiply(hue_matrix(turn), images).clamp(0, 1)
@@ -115,11 +131,14 @@ def color_jitter(
         brightness, contrast, saturation: ``(N,)`` factors.  hue: ``(N,)`` turns.
         order: ``(N, 4)``, a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue.
     Returns: ``(N, C, H, W)`` float in [0, 1].
+    Raises: TypeError, ValueError for other images, a negative factor, or another order.
     Source: Chen et al. 2020, Appendix A; clamped after each operation as torchvision does.
     Explained in notebooks/01.
     """
     images = _check_images(images)
-    _check_draw(images, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+    _check_draw(images, "factor", brightness=brightness, contrast=contrast, saturation=saturation)
+    _check_draw(images, "any", hue=hue)
+    _check_order(images, order)
     if images.shape[1] != 3:
         saturation, hue = torch.ones_like(saturation), torch.zeros_like(hue)
     channels = images.shape[1]
@@ -131,13 +150,15 @@ def color_jitter(
         contrast[:, None, None] * eye,
         saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * gray_rows,
         hue_matrix(hue) if channels == 3 else eye.expand(len(images), 1, 1),
-    ], dim=1)  # (N, 4, C, C): every operation is a matrix, contrast with an offset
+    ], dim=1).to(images.dtype)  # (N, 4, C, C): every operation is a matrix, contrast with an offset
     each = torch.arange(len(images), device=images.device)
+    weights = weights.to(images.dtype)
     pixels = images.flatten(2)  # (N, C, HW)
     for place in range(4):
         chosen = order[:, place]
         gray = (weights[None, :] * pixels.mean(2)).sum(1)
-        offset = torch.where(chosen == 1, (1 - contrast) * gray, torch.zeros_like(gray))
+        offset = torch.where(chosen == 1, (1 - contrast).to(gray.dtype) * gray,
+                             torch.zeros_like(gray))
         pixels = torch.baddbmm(offset[:, None, None], matrices[each, chosen], pixels).clamp_(0, 1)
     return pixels.view_as(images)
 
@@ -145,7 +166,7 @@ def color_jitter(
 def to_grayscale(images: torch.Tensor, gray: torch.Tensor) -> torch.Tensor:
     """Take the colour out of the images where ``gray``, ``(N,)`` bool, is true."""
     images = _check_images(images)
-    _check_draw(images, gray=gray)
+    _check_draw(images, "bool", gray=gray)
     return torch.where(gray[:, None, None, None], _gray(images).expand_as(images), images)
 
 
@@ -153,15 +174,17 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -
     """Blur each image with its own ``sigma``, ``(N,)`` in pixels; 0 leaves it sharp.
 
     Args: kernel_size: odd, below twice the image's side; the border is mirrored.
+    Raises: TypeError, ValueError for other images, a negative sigma or another kernel_size.
     Source: Chen et al. 2020, Appendix A; equals torchvision's gaussian_blur.
     """
     images = _check_images(images)
-    _check_draw(images, sigma=sigma)
+    _check_draw(images, "factor", sigma=sigma)
     n, channels, height, width = images.shape
+    if not isinstance(kernel_size, int) or kernel_size % 2 == 0 or not (
+            1 <= kernel_size < 2 * min(height, width)):
+        raise ValueError(f"kernel_size must be odd, from 1 and below {2 * min(height, width)}; "
+                         f"got {kernel_size!r}.")
     half = kernel_size // 2
-    if kernel_size % 2 == 0 or half >= min(height, width):
-        raise ValueError(f"kernel_size must be odd and below {2 * min(height, width)}; "
-                         f"got {kernel_size}.")
     place = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp_min(1e-3)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
@@ -197,16 +220,17 @@ class Views:
         for name, p in {"flip": flip, "color_p": color_p, "gray": gray, "blur": blur}.items():
             if not 0 <= p <= 1:
                 raise ValueError(f"{name} is a probability, 0 to 1; got {p}.")
-        if size < 1 or color < 0 or color > 1.25:
-            raise ValueError(f"size must be at least 1 and color 0 to 1.25; got {size}, {color}.")
-        if count < 2:
-            raise ValueError(f"count must be at least 2 views of an image; got {count}.")
+        _check_size(size)
+        if not isinstance(count, int) or count < 2:
+            raise ValueError(f"count must be a whole number, at least 2 views; got {count!r}.")
+        if not 0 <= color <= 1.25:
+            raise ValueError(f"color must be 0 to 1.25; got {color}.")
         if hue is not None and not (0 <= hue <= 0.5 and color):
             raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue}, {color}.")
         if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
             raise ValueError(f"crop must be (lowest, highest) within (0, 1]; got {crop}.")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f"ratio must be (lowest, highest) above 0; got {ratio}.")
+        if not 0 < ratio[0] <= ratio[1] < math.inf:
+            raise ValueError(f"ratio must be (lowest, highest), finite and above 0; got {ratio}.")
         self.size, self.crop, self.flip, self.color = size, crop, flip, color
         self.color_p, self.gray, self.blur, self.ratio = color_p, gray, blur, ratio
         self.hue = 0.2 * color if hue is None else hue
@@ -256,7 +280,8 @@ class Views:
         """Make the view that ``parameters`` describe: crop, flip, colours, grey, blur."""
         images = _check_images(images)
         p = {name: value.to(images.device) for name, value in parameters.items()}
-        views = hflip(resized_crop(images, p["boxes"], size or self.size), p["flip"])
+        views = hflip(resized_crop(images, p["boxes"], self.size if size is None else size),
+                      p["flip"])
         if self.color:
             views = color_jitter(views, p["brightness"], p["contrast"], p["saturation"], p["hue"],
                                  p["order"])
@@ -311,23 +336,54 @@ def _check_images(images: torch.Tensor) -> torch.Tensor:
     if not (low >= -1e-4 and high <= 1 + 1e-4):
         raise ValueError(f"images must lie in [0, 1] when float; got {low:.3g} to {high:.3g}. "
                          "Divide bytes by 255, or pass uint8.")
-    return images
+    return images if images.dtype == torch.float64 else images.float()
 
 
-def _check_draw(images: torch.Tensor, **drawn: torch.Tensor) -> None:
+def _check_draw(images: torch.Tensor, kind: str, **drawn: torch.Tensor) -> None:
+    """Expect one value an image: of kind "bool", "factor" (from 0 up) or "any" (finite)."""
     for name, values in drawn.items():
         if not isinstance(values, torch.Tensor) or values.shape != images.shape[:1]:
             raise ValueError(f"{name} must be a tensor ({len(images)},), one value an image; got "
                              f"{tuple(getattr(values, 'shape', ()))}.")
+        if (values.dtype == torch.bool) != (kind == "bool") or values.is_complex():
+            wanted = "bool" if kind == "bool" else "float"
+            raise TypeError(f"{name} must be a {wanted} tensor; got {values.dtype}.")
         if values.is_floating_point() and not torch.isfinite(values).all():
             raise ValueError(f"{name} must be finite; got NaN or infinity.")
+        if kind == "factor" and len(values) and not values.min() >= 0:
+            raise ValueError(f"{name} must be 0 or above; got {float(values.min()):.3g}.")
+
+
+def _check_order(images: torch.Tensor, order: torch.Tensor) -> None:
+    wanted = torch.arange(4, device=images.device).expand(len(images), 4)
+    if not isinstance(order, torch.Tensor) or order.dtype != torch.int64 or (
+            order.shape != wanted.shape or not torch.equal(order.sort(dim=1).values, wanted)):
+        raise ValueError(f"order must be ({len(images)}, 4) int64, a permutation of 0 to 3 for "
+                         f"each image; got {getattr(order, 'dtype', type(order).__name__)} "
+                         f"{tuple(getattr(order, 'shape', ()))}.")
+
+
+def _check_size(size: int) -> None:
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
+
+
+def _check_span(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> None:
+    _check_size(size)
+    inside = (start >= 0) & (length >= 1) & (start + length <= full)
+    if not inside.all():
+        raise ValueError(f"start and length must describe pixels 0 to {full - 1}; got start "
+                         f"{start[~inside][0]} and length {length[~inside][0]}.")
 
 
 def _check_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
     images = _check_images(images)
-    if size < 1 or boxes.shape != (len(images), 4):
-        raise ValueError(f"boxes must be ({len(images)}, 4) and size at least 1; got "
-                         f"{tuple(boxes.shape)} and {size}.")
+    _check_size(size)
+    if not isinstance(boxes, torch.Tensor) or boxes.dtype not in (torch.int64, torch.int32):
+        raise TypeError("boxes must be an int64 tensor (N, 4); got "
+                        f"{getattr(boxes, 'dtype', type(boxes).__name__)}.")
+    if boxes.shape != (len(images), 4):
+        raise ValueError(f"boxes must be ({len(images)}, 4); got {tuple(boxes.shape)}.")
     top, left, height, width = boxes.unbind(1)
     inside = ((top >= 0) & (left >= 0) & (height >= 1) & (width >= 1)
               & (top + height <= images.shape[2]) & (left + width <= images.shape[3]))

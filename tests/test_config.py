@@ -1,5 +1,7 @@
 """Scales, recipes and places."""
 
+import dataclasses
+
 import pytest
 
 from simclr_tut import config
@@ -45,3 +47,17 @@ def test_runs_live_apart_by_scale_and_an_unwritable_home_is_named(monkeypatch, t
 def test_the_scale_line_names_scale_machine_data_and_minutes():
     line = config.scale_line(config.recipe("pretrain"), 6)
     assert line.startswith("scale: smoke · ") and line.endswith("CIFAR-10 · about 6 min")
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("lr", float("inf"), "lr must be above 0"), ("lr", "0.1", "lr must be above 0"),
+    ("batch_size", 2.5, "whole number"), ("batch_size", None, "batch_size must be 1 or more"),
+    ("steps", 1.5, "whole number"), ("momentum", 1.5, "0 or more and at most 1"),
+    ("weight_decay", -1, "0 or more"), ("warmup", 2, "at most 1"), ("seed", -1, "0 or more"),
+    ("eval_every", 0, "1 or more"), ("small_share", float("nan"), "at most 1"),
+    ("head_layers", 4, "at most 3"), ("temperature", True, "above 0"),
+])
+def test_every_number_of_a_recipe_is_checked_when_it_is_set(name, value, message):
+    with pytest.raises(ValueError, match=f"Recipe.{name} must be.*got") as caught:
+        dataclasses.replace(config.Recipe(), **{name: value})
+    assert message in str(caught.value)

@@ -3,6 +3,7 @@
 import copy
 import gzip
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -210,16 +211,6 @@ def test_unknown_and_absent_data(places, name, error, message):
         data.load_dataset(name)
 
 
-def test_the_variable_may_name_the_zip_itself(places, monkeypatch, tmp_path):
-    archive = tmp_path / "pictures.zip"
-    make_zip(archive)
-    monkeypatch.setenv("SIMCLR_TUT_DATA", str(archive))
-    assert data.load_dataset("cifar10", "train").name == "cifar10"
-    archive.write_bytes(b"PK half a file")
-    with pytest.raises(OSError, match="no folder and no whole zip"):
-        data.load_dataset("cifar10", "train")
-
-
 def test_a_broken_zip_an_empty_folder_and_a_wrong_path_are_named(places, monkeypatch):
     (places / "cifar10.zip").write_bytes(b"PK half a file")
     with pytest.raises(OSError, match="not a whole zip"):
@@ -268,3 +259,102 @@ def test_labels_out_of_range_are_refused():
         data.ImageData(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.tensor([1]), ("a",))
     with pytest.raises(ValueError, match="uint8"):
         data.ImageData(torch.zeros(1, 3, 2, 2), torch.tensor([0]), ("a",))
+
+
+def test_the_variable_may_name_the_zip_itself(places, monkeypatch):
+    make_zip(places / "any name.zip")
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(places / "any name.zip"))
+    loaded = data.load_dataset("cifar10")
+    assert loaded.name == "cifar10" and loaded.labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"notes", b"PK\x03\x04 cut"])
+def test_a_file_that_is_no_zip_does_not_become_shapes(places, monkeypatch, content):
+    (places / "file.zip").write_bytes(content)
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(places / "file.zip"))
+    with pytest.raises(OSError, match="a folder, or a whole zip of pictures; got the file"):
+        data.load_dataset("cifar10")
+
+
+@pytest.mark.parametrize(("member", "content", "message"), [
+    ("train/bird/cut.png", picture(3)[:60], "bird/cut.png cannot be decoded"),
+    ("train/bird/text.png", b"text", "bird/text.png cannot be decoded"),
+    ("train/bird/small.gif.png", b"", "small.gif.png cannot be decoded"),
+])
+def test_a_broken_picture_in_a_zip_is_named(places, member, content, message):
+    make_zip(places / "cifar10.zip")
+    with zipfile.ZipFile(places / "cifar10.zip", "a") as archive:
+        archive.writestr(member, content)
+    with pytest.raises(OSError, match=message):
+        data.load_dataset("cifar10")
+
+
+def test_a_picture_of_another_size_and_a_zip_without_classes_are_named(places):
+    small = io.BytesIO()
+    Image.new("RGB", (32, 16)).save(small, "PNG")
+    with zipfile.ZipFile(places / "cifar10.zip", "w") as archive:
+        archive.writestr("train/a/1.png", picture(1))
+        archive.writestr("train/a/2.png", small.getvalue())
+        archive.writestr("test/1.png", picture(1))
+    with pytest.raises(OSError, match="a/2.png is 32 x 16 pixels, not 32 x 32"):
+        data.load_dataset("cifar10")
+    with pytest.raises(OSError, match="no pictures under test/CLASS/"):
+        data.load_dataset("cifar10", "test")
+
+
+@pytest.mark.parametrize(("name", "file", "place"), [
+    ("cifar10", "cifar-10-batches-py/data_batch_1", "data"),
+    ("cifar10", "cifar-10-batches-py/data_batch_1", "cache"),
+    ("stl10", "stl10_binary/train_X.bin", "data"),
+    ("fashion_mnist", "FashionMNIST/raw/train-images-idx3-ubyte", "data"),
+])
+def test_half_of_torchvision_s_files_is_an_error_not_shapes(places, name, file, place):
+    file = places.parent / place / file
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"half")
+    with pytest.raises(OSError, match=f"the files of {name} .*broken.*Delete"):
+        data.load_dataset(name)
+
+
+def test_an_archive_that_nobody_unpacked_is_named(places):
+    (places / "cifar-10-python.tar.gz").write_bytes(b"half")
+    with pytest.raises(OSError, match="tar xzf cifar-10-python.tar.gz"):
+        data.load_dataset("cifar10")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions as POSIX has them")
+def test_a_folder_that_may_not_be_read_is_named(places):
+    places.chmod(0)
+    administrator = os.geteuid() == 0  # who may read everything: be nobody for a moment
+    try:
+        if administrator:
+            os.seteuid(65534)
+        with pytest.raises(PermissionError, match="SIMCLR_TUT_DATA names .*chmod"):
+            data.load_dataset("cifar10")
+    finally:
+        if administrator:
+            os.seteuid(0)
+        places.chmod(0o700)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: data.load_dataset(""), "dataset must be one of"),
+    (lambda: data.load_dataset(None), "dataset must be one of"),
+    (lambda: data.load_dataset("shapes", n=1.5), "n must be a whole number"),
+    (lambda: data.split_labels(toy(), 3.5), "n_validation must be"),
+    (lambda: data.subset_per_class(toy(), 1.5), "per_class must be a whole number"),
+    (lambda: list(data.batches(5, 2.5)), "batch_size must be a whole number"),
+    (lambda: toy().subset(torch.ones(40, dtype=torch.bool)), "mask.nonzero"),
+    (lambda: toy().subset([1.5]), "indices must be whole numbers"),
+    (lambda: toy().subset([40]), "indices must lie in 0 to 39"),
+    (lambda: toy().subset([-1]), "indices must lie in 0 to 39"),
+    (lambda: data.ImageData(toy().images, toy().labels - 2, toy().classes), "and -1 where"),
+    (lambda: data.ImageData(toy().images, toy().labels.float(), toy().classes), "int64"),
+    (lambda: data.ImageData(toy().images, toy().labels.tolist(), toy().classes), "got list"),
+    (lambda: data.ImageData(toy().images.numpy(), toy().labels, toy().classes), "got ndarray"),
+    (lambda: data.ImageData(toy().images, toy().labels, toy().classes, {"hue": torch.ones(3)}),
+     "factor 'hue' must hold one value an image"),
+])
+def test_odd_arguments_are_named(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()

@@ -1,5 +1,7 @@
 """Evaluation against scikit-learn, naive loops and known answers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,70 @@ def test_ridge_r2_takes_collinear_features_without_a_warning(recwarn):
     shares = shares / shares.sum(1, keepdim=True)
     evaluation.ridge_r2(shares[:200], shares[:200, 0], shares[200:], shares[200:, 0])
     assert not recwarn.list
+
+
+X, Y = clouds(30)
+Q, QY = clouds(9, seed=4)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: evaluation.knn_predict(X, Y, Q, 3, 1e-3), "temperature must be at least 0.0125"),
+    (lambda: evaluation.knn_predict(X, Y, Q, 2.5), "k must be a whole number"),
+    (lambda: evaluation.knn_predict(X, Y.tolist(), Q, 3), "bank_labels must be an int64.*list"),
+    (lambda: evaluation.knn_predict(X, Y + 10**9, Q, 3), "bank_labels must be classes"),
+    (lambda: evaluation.knn_predict(X * 1e30, Y, Q, 3), "bank must be finite, and below"),
+    (lambda: evaluation.knn_predict(X[:, :0], Y, Q[:, :0], 3), "bank must be"),
+    (lambda: evaluation.knn_accuracy(X, Y, Q[:0], QY[:0]), "query_labels must be.*at least one"),
+    (lambda: evaluation.knn_accuracy(X, Y, Q, QY.float() + 0.5), "query_labels must be an int64"),
+    (lambda: evaluation.knn_accuracy(X, Y, Q, QY - 1), "Leave unlabelled pictures"),
+    (lambda: evaluation.retrieval(X, 3, torch.tensor([30])), "queries must be row numbers"),
+    (lambda: evaluation.retrieval(X, 3, torch.tensor([-1])), "queries must be row numbers"),
+    (lambda: evaluation.retrieval(X, 3, torch.ones(30).bool()), "queries must be an int64"),
+    (lambda: evaluation.retrieval(X, 3, [1, 2]), "queries must be an int64.*list"),
+    (lambda: evaluation.retrieval(X, 1.5), "k must be between"),
+    (lambda: evaluation.fit_probe(X.numpy(), Y, Q, QY), "train_features must be.*ndarray"),
+    (lambda: evaluation.fit_probe(X * torch.nan, Y, Q, QY), "train_features must be finite"),
+    (lambda: evaluation.fit_probe(X, Y - 1, Q, QY), "train_labels must be classes from 0"),
+    (lambda: evaluation.fit_probe(X, Y, Q[:, :2], QY), r"validation_features must be \(N, 6\)"),
+    (lambda: evaluation.fit_probe(X, Y, Q[:0], QY[:0]), "validation_features must be"),
+    (lambda: evaluation.fit_probe(X, Y, Q, QY, strengths=()), "at least one C"),
+    (lambda: evaluation.linear_probe(X, Y, Q, QY, Q[:0], QY[:0]), "test_features must be"),
+    (lambda: evaluation.fit_probe(X, Y, Q, QY).predict(Q[:, :2]), r"features must be \(N, 6\)"),
+    (lambda: evaluation.ridge_r2(X, X[:, 0] * torch.nan, Q, Q[:, 0]), "train_values must be a fin"),
+    (lambda: evaluation.ridge_r2(X, X[:, 0], Q, Q[:, 0], 0), "strength must be above 0"),
+    (lambda: evaluation.embed_2d(X * 0, "tsne", perplexity=3), "not all rows the same"),
+    (lambda: evaluation.embed_2d(X.numpy(), "pca"), "features must be.*ndarray"),
+    (lambda: evaluation.confusion(torch.tensor([3, 0]), torch.tensor([0, 1]), 3), "below 3; got"),
+    (lambda: evaluation.confusion(QY[:1], QY, 3), "predictions must be"),
+    (lambda: evaluation.record("unused", "SimCLR", math.nan), "value must be finite"),
+])
+def test_odd_arguments_are_named(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+@pytest.mark.parametrize(("images", "message"), [
+    (torch.full((2, 3, 8, 8), 200.0), "Divide bytes by 255"),
+    (torch.full((2, 3, 8, 8), torch.nan), "must lie in"),
+    (torch.ones(2, 3, 8, 8, dtype=torch.int64), "uint8 or float tensor"),
+    (np.ones((2, 3, 8, 8), np.uint8), "ndarray"),
+])
+def test_encode_refuses_pictures_of_another_range_or_type(images, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        evaluation.encode(models.build_encoder("tiny"), images)
+
+
+def test_encode_takes_half_and_double_as_it_takes_float():
+    model = models.build_encoder("tiny")
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)).half()
+    wanted = evaluation.encode(model, images.float())
+    for same in (images, images.double()):
+        torch.testing.assert_close(evaluation.encode(model, same), wanted)
+
+
+def test_a_result_goes_into_a_folder_that_is_made_and_a_failure_says_what_to_do(tmp_path):
+    evaluation.record(tmp_path / "new", "SimCLR", 0.5)
+    assert evaluation.read_records(tmp_path / "new")[0]["value"] == 0.5
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="could not be written.*SIMCLR_TUT_HOME"):
+        evaluation.record(tmp_path / "file" / "below", "SimCLR", 0.5)

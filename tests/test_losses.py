@@ -1,6 +1,9 @@
 """Losses against a float64 double loop, cross-entropy, autograd, a library, and known values."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -154,10 +157,86 @@ def test_integers_and_bad_sizes_are_named():
         losses.nt_xent(GOOD.long(), GOOD)
     with pytest.raises(ValueError, match="n must be"):
         losses.chance_loss(1)
-    with pytest.raises(ValueError, match="n must be"):
+    with pytest.raises(ValueError, match="temperature must be above 0"):
         losses.loss_floor(8, 0)
+    with pytest.raises(ValueError, match="n must be"):
+        losses.loss_floor(1, 0.5)
     with pytest.raises(ValueError, match="labels must be"):
         losses.sup_con(GOOD, GOOD, torch.zeros(3).long())
+
+
+Z1, Z2 = pairs(6, 5)
+OTHERS = [losses.nt_xent, losses.decoupled_nt_xent, losses.contrastive_accuracy, losses.alignment,
+          losses.barlow_twins, losses.vicreg, losses.negative_cosine]
+
+
+@pytest.mark.parametrize("function", OTHERS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("huge", [Z1 * 1e30, Z1.double() * 1e200], ids=["float32", "float64"])
+def test_values_whose_squares_overflow_are_refused_not_taken_for_collapse(function, huge):
+    with pytest.raises(ValueError, match="overflows"):
+        function(huge, huge)
+
+
+@pytest.mark.parametrize("function", OTHERS, ids=lambda f: f.__name__)
+def test_arrays_and_lists_are_named_by_their_type(function):
+    with pytest.raises(TypeError, match="z2 must be a float tensor.*ndarray"):
+        function(Z1, Z2.numpy())
+    with pytest.raises(TypeError, match="z1 must be a float tensor.*list"):
+        function(Z1.tolist(), Z2)
+
+
+@pytest.mark.parametrize("function", OTHERS[:4], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_agree_with_float32_and_may_be_mixed(function, dtype):
+    for a, b in ((Z1.to(dtype), Z2.to(dtype)), (Z1.to(dtype), Z2)):
+        torch.testing.assert_close(function(a, b), function(a.float(), b.float()))
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: losses.nt_xent(Z1, Z2, "0.5"), "temperature must be one number; got '0.5'"),
+    (lambda: losses.nt_xent(Z1, Z2, None), "temperature must be one number"),
+    (lambda: losses.nt_xent(Z1, Z2, torch.tensor([0.5, 0.1])), "temperature must be one number"),
+    (lambda: losses.chance_loss(math.nan), "n must be a whole number"),
+    (lambda: losses.chance_loss(2.5), "n must be a whole number"),
+    (lambda: losses.loss_floor(4, math.inf), "temperature must be above 0 and finite"),
+    (lambda: losses.progress(1.0, 4, 1e300), "room between chance and floor"),
+    (lambda: losses.info_nce(Z1, Z2, Z1[:, :3]), "as wide as the queries"),
+    (lambda: losses.sup_con(Z1, Z2, [0, 0, 1, 1, 2, 2]), "labels must be an int64 tensor.*list"),
+    (lambda: losses.sup_con(Z1, Z2, torch.full((6,), math.nan)), "labels must be an int64"),
+    (lambda: losses.barlow_twins(Z1, Z2, -1.0), "weight must be"),
+    (lambda: losses.vicreg(Z1, Z2, variance=math.nan), "variance must be"),
+])
+def test_odd_arguments_are_named(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+def test_a_temperature_that_is_learnt_gets_a_gradient():
+    temperature = torch.tensor(0.5, requires_grad=True)
+    losses.nt_xent(Z1, Z2, temperature).backward()
+    step = 1e-3
+    slope = (losses.nt_xent(Z1, Z2, 0.5 + step) - losses.nt_xent(Z1, Z2, 0.5 - step)) / (2 * step)
+    assert temperature.grad.item() == pytest.approx(slope.item(), rel=1e-2)
+
+
+MEMORY = """
+import resource, torch
+from simclr_tut.losses import nt_xent
+z1, z2 = (torch.randn({n}, 128, requires_grad=True) for _ in range(2))
+nt_xent(z1[:64], z2[:64]).backward()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+nt_xent(z1, z2).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's peak is in kilobytes on Linux")
+def test_forward_and_backward_of_8192_views_peak_at_about_four_similarity_matrices():
+    n = 4096
+    ran = subprocess.run([sys.executable, "-c", MEMORY.format(n=n)], capture_output=True,
+                         text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    matrices = int(ran.stdout) * 1024 / (4 * (2 * n) ** 2)
+    assert 1 < matrices < 4.5, f"{matrices:.2f} similarity matrices"
 
 
 def test_nothing_larger_than_the_similarity_matrix_is_kept_for_the_gradient():

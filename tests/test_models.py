@@ -1,7 +1,10 @@
 """Encoders, head and weights on disk."""
 
+import os
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from simclr_tut import models
 
@@ -101,7 +104,7 @@ def test_a_failed_write_keeps_the_file_before_it(tmp_path, monkeypatch):
 
 def test_the_shipped_checkpoint_loads_and_says_where_it_comes_from():
     assert models.load_pretrained()(torch.rand(2, 3, 32, 32)).shape == (2, 128)
-    with pytest.raises(ValueError, match="cifar10-tiny"):
+    with pytest.raises(ValueError, match="cifar10-small"):
         models.load_pretrained("imagenet")
 
 
@@ -191,3 +194,35 @@ def test_whitening_refuses_what_has_no_covariance(h, message):
         models.whitening(torch.rand(5, 4), shrink=0)
     with pytest.raises(ValueError, match="h must be"):
         models.whiten(model(), torch.rand(50, 64))
+def test_weights_that_are_not_finite_or_tell_no_recipe_are_refused(tmp_path):
+    network, path = model(), tmp_path / "w.safetensors"
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    models.save_weights(network, path, RECIPE)
+    with pytest.raises(ValueError, match="NaN or infinity.*lower learning rate"):
+        models.load_weights(path)
+    for said in ({}, {"recipe": "[1]"}, {"recipe": '{"encoder": "tiny"}'}, {"recipe": "{"}):
+        save_file({"a": torch.ones(1)}, path, metadata=said or None)
+        with pytest.raises(ValueError, match="no whole weights file of this course"):
+            models.load_weights(path)
+
+
+def test_a_folder_or_a_device_is_not_replaced_by_weights(tmp_path):
+    for path in (tmp_path, tmp_path / "pipe"):
+        if path != tmp_path:
+            os.mkfifo(path)
+        with pytest.raises(OSError, match="must name a file"):
+            models.save_weights(model(), path, RECIPE)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="could not be written"):
+        models.save_weights(model(), tmp_path / "file" / "w.safetensors", RECIPE)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: models.build_encoder("tiny", 0), lambda: models.build_encoder("tiny", 1.5),
+    lambda: models.ProjectionHead(8, 8.5), lambda: models.ProjectionHead(8, layers=1.5),
+    lambda: models.ProjectionHead(0), lambda: models.build_encoder(None),
+])
+def test_impossible_networks_are_named(call):
+    with pytest.raises(ValueError, match="must be|needs whole numbers"):
+        call()

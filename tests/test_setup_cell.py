@@ -1,6 +1,7 @@
-"""The set-up cell where the package is absent, as in Colab: fetched from a git address."""
+"""A notebook where the package is absent, as in Colab: its set-up cell fetches it with git."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,11 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import nbformat
 import pytest
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
 from notebook_files import NOTEBOOKS, ROOT, code_cells, tags
 
 COMMON = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8")
@@ -33,6 +38,7 @@ def bare_python(tmp_path) -> tuple[str, dict[str, str]]:
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    libraries |= {path for path in sys.path if path.endswith("site-packages")}  # borrowed ones
     Path(site.strip(), "libraries.pth").write_text("\n".join(libraries) + "\n")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     # The build needs setuptools, which is here: no network in a test.
@@ -91,6 +97,37 @@ def test_fetches_the_package_where_it_is_absent(bare_python, repository, tmp_pat
     again = run_cell(bare_python, cell, tmp_path / "elsewhere")
     assert again.returncode == 0, again.stderr
     assert not (tmp_path / "elsewhere" / "simclr_tut_repository").exists()
+
+
+@needs
+def test_a_notebook_alone_in_an_empty_folder_runs_from_its_first_cell_to_its_last(
+        bare_python, repository, tmp_path):
+    python, environment = bare_python
+    path = next(path for path in NOTEBOOKS if path.stem.startswith("03"))
+    folder = tmp_path / "content"  # Colab's name for the folder that holds one file: the notebook
+    folder.mkdir()
+    shutil.copy(path, folder / path.name)
+    notebook = nbformat.read(folder / path.name, as_version=4)
+    setup = next(cell for cell in notebook.cells if "setup" in tags(cell))
+    assert setup.source == COMMON.rstrip()
+    setup.source = setup.source.replace(ADDRESS_LINE, f'REPOSITORY = "{repository}"')
+    ask = "import torch, sys; print(simclr_tut.__file__, sys.executable, sep='\\n')"
+    notebook.cells.append(nbformat.v4.new_code_cell(ask))
+    kernels = tmp_path / "kernels" / "alone"
+    kernels.mkdir(parents=True)
+    wanted = {key: value for key, value in environment.items() if os.environ.get(key) != value}
+    (kernels / "kernel.json").write_text(json.dumps({
+        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "alone", "language": "python", "env": {**wanted, "PYTHONPATH": ""}}))
+    manager = AsyncKernelManager(kernel_name="alone", kernel_spec_manager=KernelSpecManager(
+        kernel_dirs=[str(kernels.parent)]))
+    NotebookClient(notebook, km=manager, timeout=240,
+                   resources={"metadata": {"path": str(folder)}}).execute()
+    place, used = notebook.cells[-1].outputs[0].text.splitlines()
+    assert Path(place).is_relative_to(folder / "simclr_tut_repository") and used == python
+    assert sorted(entry.name for entry in folder.iterdir()) == [path.name, "simclr_tut_repository"]
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
 
 
 @needs

@@ -63,3 +63,6 @@ def test_impossible_sizes_are_named():
         shapes.make_shapes(1, 0, size=4)
     with pytest.raises(ValueError, match="frames must be at least 2"):
         shapes.make_sequences(1, 1, 0)
+    for arguments in ((1.5, 0), (1, -1), (1, 0.5), (1, 0, 16.5), ("1", 0)):
+        with pytest.raises(ValueError, match="all whole numbers"):
+            shapes.make_shapes(*arguments)

@@ -236,3 +236,15 @@ def test_on_step_sees_every_step_and_a_true_value_stops_the_run(tmp_path):
     rest = training.pretrain(model(1), pictures(8), VIEWS, RECIPE, folder=tmp_path,
                              on_step=lambda history: None)
     assert rest.loss[:3] == short.loss and len(rest.loss) == 6 and not rest.interrupted
+@pytest.mark.parametrize(("images", "labels", "message"), [
+    (torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.full((6,), 9), "labels must be below 3"),
+    (torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.ones(6), "labels must be an int64"),
+    (torch.zeros(6, 3, 32, 32, dtype=torch.uint8), [0] * 6, "labels must be an int64.*list"),
+    (torch.zeros(0, 3, 32, 32, dtype=torch.uint8), torch.zeros(0).long(), "needs a label"),
+    (torch.zeros(6, 3, 32, 32).numpy(), torch.zeros(6).long(), "images must be.*ndarray"),
+])
+def test_supervised_training_names_what_does_not_fit(images, labels, message):
+    network = torch.nn.Sequential(models.build_encoder("tiny"), torch.nn.Linear(128, 3))
+    recipe = config.Recipe(steps=1, batch_size=6, small_size=None)
+    with pytest.raises((ValueError, TypeError), match=message):
+        training.train_supervised(network, images, labels, lambda x: x.float() / 255, recipe)

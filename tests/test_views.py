@@ -174,3 +174,49 @@ def test_hue_can_turn_further_than_the_strength_says():
     for wrong in ({"hue": 0.6}, {"hue": 0.2, "color": 0.0}):
         with pytest.raises(ValueError, match="hue must be"):
             Views(32, **wrong)
+
+
+ONES, ORDER = torch.ones(8), torch.arange(4).repeat(8, 1)
+BOXES = torch.tensor([[0, 0, 8, 8]]).repeat(8, 1)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda x: views.adjust_brightness(x, -ONES), "factor must be 0 or above; got -1"),
+    (lambda x: views.adjust_contrast(x, -ONES), "factor must be 0 or above"),
+    (lambda x: views.adjust_saturation(x, ONES.bool()), "factor must be a float tensor"),
+    (lambda x: views.gaussian_blur(x, -ONES, 3), "sigma must be 0 or above"),
+    (lambda x: views.gaussian_blur(x, ONES, -1), "kernel_size must be odd"),
+    (lambda x: views.gaussian_blur(x, ONES, 3.0), "kernel_size must be odd"),
+    (lambda x: views.hflip(x, ONES.long()), "flip must be a bool tensor; got torch.int64"),
+    (lambda x: views.to_grayscale(x, ONES), "gray must be a bool tensor"),
+    (lambda x: views.color_jitter(x, ONES, -ONES, ONES, 0 * ONES, ORDER), "contrast must be 0"),
+    (lambda x: views.color_jitter(x, ONES, ONES, ONES, 0 * ONES, 0 * ORDER), "a permutation"),
+    (lambda x: views.color_jitter(x, ONES, ONES, ONES, 0 * ONES, ORDER[:1]), "order must be"),
+    (lambda x: views.color_jitter(x, ONES, ONES, ONES, 0 * ONES, ORDER.float()), "order must be"),
+    (lambda x: views.resized_crop(x, BOXES.float() + 0.5, 8), "boxes must be an int64"),
+    (lambda x: views.resized_crop(x, BOXES.to(torch.uint8), 8), "boxes must be an int64"),
+    (lambda x: views.resized_crop(x, BOXES.tolist(), 8), "boxes must be an int64.*list"),
+    (lambda x: views.resized_crop(x, BOXES, 8.5), "size must be a whole number"),
+    (lambda x: views.resampling_matrix(BOXES[:, 0], 0 * BOXES[:, 2], 40, 8), "start and length"),
+    (lambda x: views.resampling_matrix(BOXES[:, 0] + 35, BOXES[:, 2], 40, 8), "start and length"),
+    (lambda x: Views(8)(x, size=0), "size must be a whole number"),
+    (lambda x: Views(8.5), "size must be a whole number"),
+    (lambda x: Views(8, color=math.nan), "color must be 0 to 1.25"),
+    (lambda x: Views(8, ratio=(1, math.inf)), "ratio must be"),
+])
+def test_odd_parameters_are_named(images, call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_give_the_views_of_float32(images, drawn, dtype):
+    pictures = (images / 255).to(dtype)
+    policy = Views(24, color=1.0, blur=1.0)
+    parameters = policy.draw(8, 32, 40, torch.Generator().manual_seed(4))
+    torch.testing.assert_close(policy.apply(pictures, parameters).float(),
+                               policy.apply(pictures.float(), parameters), atol=1e-5, rtol=0)
+    colors = [drawn[n] for n in ("brightness", "contrast", "saturation", "hue", "order")]
+    torch.testing.assert_close(views.color_jitter(pictures, *colors).float(),
+                               views.color_jitter(pictures.float(), *colors), atol=1e-5, rtol=0)
+    assert views.gaussian_blur(pictures, ONES, 3).dtype in (torch.float32, torch.float64)
