@@ -354,9 +354,8 @@ def _zip(archive: Path, split: str) -> ImageData:
             if not names:
                 raise ValueError(f"no pictures under {split}/CLASS/")
             classes = tuple(sorted({Path(n).parent.name for n in names}))
-            images = np.stack([decode(io.BytesIO(file.read(n)), 32) for n in names])
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, SyntaxError, ValueError,
-            RuntimeError, Image.DecompressionBombError) as error:
+            images = np.stack([_picture(file, n) for n in names])
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise OSError(
             f"{archive} is not a whole zip of pictures ({error}). Fetch it again, or take it out "
             "of the folder."
@@ -364,6 +363,15 @@ def _zip(archive: Path, split: str) -> ImageData:
     labels = np.array([classes.index(Path(n).parent.name) for n in names], np.int64)
     _keep(cached, images=images, labels=labels, classes=np.array(classes))
     return ImageData(torch.from_numpy(images), torch.from_numpy(labels), classes, name="cifar10")
+
+
+def _picture(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Return one picture of a zip, ``(3, 32, 32)`` uint8."""
+    content = io.BytesIO(file.read(name))
+    try:
+        return decode(content, 32)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} cannot be decoded") from error  # Pillow's message names no file
 
 
 def _keep(path: Path, **arrays: np.ndarray) -> None:

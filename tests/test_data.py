@@ -289,15 +289,9 @@ def test_a_broken_picture_in_a_zip_is_named(places, member, content, message):
         data.load_dataset("cifar10")
 
 
-def test_a_picture_of_another_size_and_a_zip_without_classes_are_named(places):
-    small = io.BytesIO()
-    Image.new("RGB", (32, 16)).save(small, "PNG")
+def test_a_zip_without_classes_is_named(places):
     with zipfile.ZipFile(places / "cifar10.zip", "w") as archive:
-        archive.writestr("train/a/1.png", picture(1))
-        archive.writestr("train/a/2.png", small.getvalue())
         archive.writestr("test/1.png", picture(1))
-    with pytest.raises(OSError, match="a/2.png is 32 x 16 pixels, not 32 x 32"):
-        data.load_dataset("cifar10")
     with pytest.raises(OSError, match="no pictures under test/CLASS/"):
         data.load_dataset("cifar10", "test")
 
