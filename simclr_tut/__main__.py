@@ -84,8 +84,8 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
     if n < 2:
         raise ValueError(f"NT-Xent needs at least 2 pictures in a batch; got {n} of {len(train)} "
                          "pictures. Raise --batch-size, or choose a larger data set.")
-    say(f"loss: chance {losses.chance_loss(n):.3f}, "
-        f"floor {losses.loss_floor(n, recipe.temperature):.3f}")
+    say(f"loss: chance {losses.chance_loss(n, recipe.views):.3f}, "
+        f"floor {losses.loss_floor(n, recipe.temperature, recipe.views):.3f}")
 
     def report(epoch: int, history: training.History) -> None:
         recent = history.loss[-50:]

@@ -83,9 +83,9 @@ class Recipe:
                 continue
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not (number and low <= value <= high and value < math.inf):
-                most = "" if high == math.inf else f" and at most {high}"
                 above = "above 0" if low == _TINY else f"{low:g} or more"
-                raise ValueError(f"Recipe.{name} must be {above}{most}; got {value!r}.")
+                span = f"{above} and finite" if high == math.inf else f"from {low:g} to {high}"
+                raise ValueError(f"Recipe.{name} must be {span}; got {value!r}.")
             if name in _WHOLE and value != int(value):
                 raise ValueError(f"Recipe.{name} must be a whole number; got {value!r}.")
 

@@ -79,33 +79,34 @@ def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) 
     return total / (2 * n)
 
 
-def chance_loss(n: int) -> float:
-    """NT-Xent of N pairs when all similarities are equal, as in total collapse: ln(2N - 1).
+def chance_loss(n: int, views: int = 2) -> float:
+    """NT-Xent of N images when all similarities are equal, as in total collapse: ln(2N - 1).
 
-    Raises: ValueError unless n is a whole number, at least 2.
+    With V views an anchor has V(N - 1) negatives beside its positive: ln(V(N - 1) + 1).
+    Raises: ValueError unless n and views are whole numbers, at least 2.
     """
-    _check_count(n)
-    return math.log(2 * n - 1)
+    _check_count(n, views)
+    return math.log(views * (n - 1) + 1)
 
 
-def loss_floor(n: int, temperature: float) -> float:
-    """Lowest mean NT-Xent of N pairs: positives at cosine 1, negatives at -1/(N - 1).
+def loss_floor(n: int, temperature: float, views: int = 2) -> float:
+    """Lowest mean NT-Xent of N images: positives at cosine 1, negatives at -1/(N - 1).
 
     Reached by a regular simplex, when D >= N - 1. By Jensen's inequality nothing is lower.
-    Raises: ValueError if n < 2 or temperature <= 0.
+    Raises: ValueError if n < 2, views < 2 or temperature <= 0.
     """
-    _check_count(n)
+    _check_count(n, views)
     _check_temperature(temperature)
-    return math.log1p((2 * n - 2) * math.exp(-(n / (n - 1)) / temperature))
+    return math.log1p(views * (n - 1) * math.exp(-(n / (n - 1)) / temperature))
 
 
-def progress(loss: float, n: int, temperature: float) -> float:
-    """Share of the way from chance (0) to floor (1) that an NT-Xent of N pairs has come.
+def progress(loss: float, n: int, temperature: float, views: int = 2) -> float:
+    """Share of the way from chance (0) to floor (1) that an NT-Xent of N images has come.
 
     Compares runs of different N and temperature. Below 0: worse than chance. Above 1: no NT-Xent.
     Raises: ValueError as ``loss_floor``, or if the loss is not finite. Explained in notebooks/07.
     """
-    chance, floor = chance_loss(n), loss_floor(n, temperature)
+    chance, floor = chance_loss(n, views), loss_floor(n, temperature, views)
     if not chance > floor:
         raise ValueError(f"temperature must leave room between chance and floor; at {temperature} "
                          "both are equal in float64.")
@@ -318,9 +319,11 @@ def _check_weights(**weights: float) -> None:
             raise ValueError(f"{name} must be a finite number, 0 or above; got {weight!r}.")
 
 
-def _check_count(n: int) -> None:
+def _check_count(n: int, views: int) -> None:
     if not isinstance(n, numbers.Integral) or n < 2:
         raise ValueError(f"n must be a whole number of images, at least 2; got {n!r}.")
+    if not isinstance(views, numbers.Integral) or views < 2:
+        raise ValueError(f"views must be a whole number, at least 2; got {views!r}.")
 
 
 def _check_views(z: Sequence[torch.Tensor], temperature: float) -> None:

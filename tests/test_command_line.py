@@ -59,13 +59,13 @@ def test_what_is_no_command_is_answered_with_the_usage(capsys, words, said):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ("pretrain --steps 0", "steps must be above 0 and finite; got 0"),
-    ("pretrain --steps -3", "steps must be above 0 and finite; got -3"),
+    ("pretrain --steps 0", "steps must be 1 or more and finite; got 0"),
+    ("pretrain --steps -3", "steps must be 1 or more and finite; got -3"),
     ("pretrain --epochs nan", "epochs must be above 0 and finite; got nan"),
     ("pretrain --epochs inf", "epochs must be above 0 and finite; got inf"),
     ("pretrain --seconds inf", "seconds must be above 0 and finite; got inf"),
     ("pretrain --seconds -1", "seconds must be above 0 and finite; got -1"),
-    ("pretrain --batch-size 0", "batch_size must be above 0 and finite; got 0"),
+    ("pretrain --batch-size 0", "batch_size must be 1 or more and finite; got 0"),
     ("pretrain --batch-size 1 --dataset shapes", "at least 2 pictures in a batch; got 1 of"),
     ("pretrain --dataset one", "at least 2 pictures in a batch; got 1 of"),
     ("pretrain --seed -1", "seed must be from 0 to 4294967295; got -1"),

@@ -52,10 +52,11 @@ def test_the_scale_line_names_scale_machine_data_and_minutes():
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("lr", float("inf"), "lr must be above 0"), ("lr", "0.1", "lr must be above 0"),
     ("batch_size", 2.5, "whole number"), ("batch_size", None, "batch_size must be 1 or more"),
-    ("steps", 1.5, "whole number"), ("momentum", 1.5, "0 or more and at most 1"),
-    ("weight_decay", -1, "0 or more"), ("warmup", 2, "at most 1"), ("seed", -1, "0 or more"),
-    ("eval_every", 0, "1 or more"), ("small_share", float("nan"), "at most 1"),
-    ("head_layers", 4, "at most 3"), ("temperature", True, "above 0"),
+    ("steps", 1.5, "whole number"), ("momentum", 1.5, "from 0 to 1"),
+    ("weight_decay", -1, "0 or more"), ("warmup", 2, "from 0 to 1"),
+    ("seed", -1, "from 0 to 4294967295"),
+    ("eval_every", 0, "1 or more"), ("small_share", float("nan"), "from 0 to 1"),
+    ("head_layers", 4, "from 0 to 3"), ("temperature", True, "above 0"),
 ])
 def test_every_number_of_a_recipe_is_checked_when_it_is_set(name, value, message):
     with pytest.raises(ValueError, match=f"Recipe.{name} must be.*got") as caught:

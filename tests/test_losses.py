@@ -398,6 +398,19 @@ def test_two_views_are_nt_xent_and_more_views_keep_its_chance():
     assert float(losses.multi_view_nt_xent(equal, 0.1)) == pytest.approx(math.log(61), abs=1e-5)
 
 
+@pytest.mark.parametrize("views", [2, 4])
+def test_chance_and_floor_of_several_views_are_reached_and_not_passed(views):
+    n = 6
+    simplex = torch.eye(n) - 1 / n  # cosines of -1 / (n - 1)
+    best = losses.multi_view_nt_xent([simplex] * views, 0.3)
+    assert float(best) == pytest.approx(losses.loss_floor(n, 0.3, views), abs=1e-5)
+    worst = losses.multi_view_nt_xent([torch.ones(n, 4)] * views, 0.3)
+    assert float(worst) == pytest.approx(losses.chance_loss(n, views), abs=1e-5)
+    assert losses.progress(float(best), n, 0.3, views) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ValueError, match="views must be"):
+        losses.chance_loss(n, 1)
+
+
 def test_more_views_refuse_one_view_and_views_that_do_not_fit():
     for z in ([torch.rand(4, 3)], torch.rand(2, 4, 3)):
         with pytest.raises(ValueError, match="at least two views"):
