@@ -5,7 +5,7 @@
 
 One run after the other; each gets the same seconds on this machine, turned into steps by timing
 its own step. Accuracy is that of the 5,000 validation pictures of CIFAR-10, by weighted kNN
-(k = 200) against the 45,000 others, on h as it is and whitened (models.whitening), and by a linear
+(k = 200) against the 45,000 others, on h as it is and whitened (evaluation.whiten), and by a linear
 probe on 20,000 of them: test pictures take no part. Records are appended to
 simclr_tut/assets/results/recipe_search.jsonl; a run that has its record is not repeated.
 """
@@ -171,10 +171,9 @@ def run(name: str, seed: int, seconds: float, steps: int | None) -> dict:
     if history.interrupted:
         raise SystemExit("stopped; the run in progress leaves no record.")
     h, queries = (evaluation.encode(model, part) for part in (unlabelled, validation))
-    mean, matrix = models.whitening(h)
     labels = (unlabelled.labels, validation.labels)
     knn, white = (evaluation.knn_accuracy(bank, labels[0], asked, labels[1]) for bank, asked in
-                  ((h, queries), ((h - mean) @ matrix, (queries - mean) @ matrix)))
+                  ((h, queries), evaluation.whiten(h, queries)))
     probe = evaluation.fit_probe(h[:20_000], labels[0][:20_000], queries, labels[1])
     return {"variant": name, "changes": VARIANTS[name], "seed": seed,
             "budget_seconds": None if steps else seconds,

@@ -96,8 +96,6 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
     history = training.pretrain(model, train.images, views, recipe, report, folder)
     path = folder / "model.safetensors"
     if rank == 0:
-        some = train.images[::max(1, len(train) // 10_000)]
-        models.whiten(model, evaluation.encode(model, some))
         models.save_weights(model, path, {
             "encoder": recipe.encoder, "head_hidden": recipe.head_hidden,
             "head_dim": recipe.head_dim, "head_layers": recipe.head_layers, "dataset": train.name,
@@ -115,8 +113,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     train, test = (_labelled(data.load_dataset(arguments.dataset, split, n), split) for split, n in
                    (("train", recipe.train_images), ("test", recipe.test_images)))
     bank, queries = (evaluation.encode(model, part.images) for part in (train, test))
-    accuracy = evaluation.knn_accuracy(bank, train.labels, queries, test.labels)
-    print(f"{train.name}: weighted kNN (k=200) on {len(test)} test images: {100 * accuracy:.1f} %")
+    for name, pair in (("h", (bank, queries)), ("whitened h", evaluation.whiten(bank, queries))):
+        accuracy = evaluation.knn_accuracy(pair[0], train.labels, pair[1], test.labels)
+        print(f"{train.name}: weighted kNN (k=200) on {len(test)} test images, {name}: "
+              f"{100 * accuracy:.1f} %")
 
 
 def _labelled(found: data.ImageData, split: str) -> data.ImageData:

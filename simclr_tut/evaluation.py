@@ -112,6 +112,32 @@ def color_histogram(images: torch.Tensor, bins: int = 4) -> torch.Tensor:
     return counts / index[0].numel()
 
 
+def whiten(bank: torch.Tensor, *others: torch.Tensor,
+           shrink: float = 0.01) -> tuple[torch.Tensor, ...]:
+    """Map features so that ``bank`` has mean 0 and covariance 1; ``others`` by the same map.
+
+    The loss reads z = head(h) alone, and the head's first layer could undo any invertible map of h:
+    training does not fix the basis in which cosines of h are taken. No labels are used.
+
+    Args:
+        bank: representations of the training pictures, ``(M, F)`` float.
+        others: representations of other pictures, ``(Q, F)``, such as queries.
+        shrink: added to each variance, as a share of their mean, so that a direction that holds
+            next to nothing is not blown up to full size.
+    Returns: the mapped tensors, float32, in the order they came.
+    Raises: TypeError, ValueError for fewer than two rows, NaN or infinity, or shrink <= 0.
+    Source: Kessy, Lewin, Strimmer 2018 (arXiv 1512.00809), ZCA whitening.
+    Explained in notebooks/05.
+    """
+    _check_whitening(bank, others, shrink)
+    mean = bank.mean(dim=0)
+    centred = (bank - mean).double()
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(bank))  # (F,), (F, F)
+    stretch = (variances + shrink * variances.mean()).rsqrt()
+    matrix = (directions * stretch @ directions.T).float()
+    return tuple((x - mean) @ matrix for x in (bank, *others))
+
+
 def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
                 k: int = 200, temperature: float = 0.1) -> torch.Tensor:
     """Let the k most similar pictures of the bank vote, each with weight exp(cosine / temperature).
@@ -460,6 +486,16 @@ def _check_pictures(images: torch.Tensor, bins: int = 1, channels: int | None = 
                          f"{tuple(images.shape)}.")
     if not isinstance(bins, int) or not 1 <= bins <= 256:
         raise ValueError(f"bins must be a whole number, 1 to 256; got {bins!r}.")
+
+
+def _check_whitening(bank: torch.Tensor, others: tuple, shrink: float) -> None:
+    _check_matrix("bank", bank, 2)
+    for x in others:
+        _check_matrix("others", x, columns=bank.shape[1])
+    if isinstance(shrink, bool) or not isinstance(shrink, int | float) or not 0 < shrink < 1e6:
+        raise ValueError(f"shrink must be above 0 and finite; got {shrink!r}.")
+    if not float(bank.float().var(dim=0).sum()) > 0:
+        raise ValueError("bank must hold rows that differ; they are all alike.")
 
 
 def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, k: int,

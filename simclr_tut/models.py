@@ -145,79 +145,6 @@ def build_model(encoder: str, head_hidden: int = 128, head_dim: int = 128, head_
     return SimCLR(body, ProjectionHead(body.feature_dim, head_hidden, head_dim, head_layers))
 
 
-class Affine(nn.Module):
-    """A fixed map of features, ``(x - mean) @ matrix``; ``whiten`` sets it, no gradient does."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("matrix", torch.eye(dim))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x.float() - self.mean) @ self.matrix
-
-
-def whitening(h: torch.Tensor, shrink: float = 1e-3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and matrix that whiten h: ``(h - mean) @ matrix`` has covariance 1.
-
-    Args:
-        h: representations of training pictures, ``(N, F)`` float.
-        shrink: added to every variance, as a share of their mean, so that a direction that holds
-            next to nothing is not blown up to full size.
-    Returns: mean ``(F,)`` and symmetric matrix ``(F, F)``, float32.
-    Raises: ValueError for fewer than two rows, NaN or infinity, or shrink <= 0.
-    Source: Kessy, Lewin, Strimmer 2018 (arXiv 1512.00809), ZCA. Explained in notebooks/05.
-    """
-    _check_whitening(h, shrink)
-    mean = h.mean(dim=0)
-    centred = (h - mean).double()
-    variances, directions = torch.linalg.eigh(centred.T @ centred / len(h))  # (F,), (F, F)
-    stretch = (variances + shrink * variances.mean()).rsqrt()
-    return mean, (directions * stretch @ directions.T).float()
-
-
-def whiten(model: SimCLR, h: torch.Tensor) -> SimCLR:
-    """Give ``model`` the basis in which ``h`` is white, and leave its embeddings as they are.
-
-    The loss reads z = head(h) alone. A map at the encoder's end and its inverse at the head's
-    start leave z untouched: the directions of h are not determined by training, and cosines
-    between representations depend on them.
-
-    Args: h: representations of training pictures by this model, ``(N, F)``, no labels needed.
-    Returns: the model, changed in place.
-    Raises: ValueError if it is white already, or h is not of this model's width.
-    Explained in notebooks/05.
-    """
-    if is_white(model):
-        raise ValueError("this model was whitened before; whiten once, after training.")
-    if h.dim() != 2 or h.shape[1] != model.encoder.feature_dim:
-        raise ValueError(f"h must be (N, {model.encoder.feature_dim}), as the encoder makes it; "
-                         f"got {tuple(h.shape)}.")
-    mean, matrix = whitening(h)
-    back = torch.linalg.inv(matrix.double()).float()
-    there, home = _add_affine(model)
-    for layer, values in ((there, (mean, matrix)), (home, (-mean @ matrix, back))):
-        for buffer, value in zip((layer.mean, layer.matrix), values, strict=True):
-            buffer.copy_(value)
-    return model
-
-
-def is_white(model: SimCLR) -> bool:
-    """Return whether ``whiten`` was applied to ``model``."""
-    return isinstance(model.encoder, nn.Sequential) and isinstance(model.encoder[-1], Affine)
-
-
-def _add_affine(model: SimCLR) -> tuple[Affine, Affine]:
-    """Put an identity behind the encoder and one before the head; return both."""
-    features = model.encoder.feature_dim
-    place = next((p for p in model.parameters()), torch.zeros(()))
-    there, home = Affine(features).to(place.device), Affine(features).to(place.device)
-    model.encoder = nn.Sequential(*model.encoder, there)
-    model.encoder.feature_dim = features
-    model.head = nn.Sequential(home, model.head)
-    return there, home
-
-
 def count_parameters(module: nn.Module) -> int:
     """Return the number of weights that training changes."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -270,7 +197,6 @@ def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:
     half = path.with_suffix(f".{os.getpid()}.half")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        recipe = {**recipe, "white": is_white(model)}
         tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         save_file(tensors, half, metadata={"recipe": json.dumps(recipe, sort_keys=True)})
         os.replace(half, path)
@@ -316,8 +242,6 @@ def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
     recipe = load_recipe(path)
     if model is None:
         model = build_model(*(recipe[k] for k in _NEEDED))
-        if recipe.get("white"):
-            _add_affine(model)
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -349,14 +273,6 @@ def load_pretrained(name: str = "cifar10-small") -> SimCLR:
             there = sorted(p.stem for p in folder.glob("*.safetensors"))
             raise ValueError(f"pretrained name must be one of {there}; got {name!r}.")
         return load_weights(path)
-
-
-def _check_whitening(h: torch.Tensor, shrink: float) -> None:
-    if h.dim() != 2 or len(h) < 2 or not torch.isfinite(h).all():
-        raise ValueError(f"h must be (N, F), finite, N at least 2; got {tuple(h.shape)}"
-                         f"{' with NaN or infinity' if not torch.isfinite(h).all() else ''}.")
-    if not shrink > 0:
-        raise ValueError(f"shrink must be above 0; got {shrink}.")
 
 
 def _check_head(in_dim: int, hidden_dim: int, out_dim: int, layers: int) -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
@@ -230,3 +231,51 @@ def test_a_result_goes_into_a_folder_that_is_made_and_a_failure_says_what_to_do(
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="could not be written.*SIMCLR_TUT_HOME"):
         evaluation.record(tmp_path / "file" / "below", "SimCLR", 0.5)
+
+
+def lopsided(n=4000, features=128):
+    """Features whose directions differ in width by a factor of a hundred, away from 0."""
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(features, features, generator=generator)).Q
+    widths = torch.logspace(0, -2, features)
+    return torch.randn(n, features, generator=generator) * widths @ turn + 3
+
+
+def test_whitened_features_have_covariance_one_and_the_cosines_of_scikit_learns_pca():
+    h = lopsided()
+    white, others = evaluation.whiten(h, h[:300] + 0.1, shrink=1e-9)
+    torch.testing.assert_close(white.T @ white / len(h), torch.eye(128), atol=2e-3, rtol=0)
+    pca = PCA(whiten=True).fit(h.double().numpy())
+    reference, shifted = (torch.from_numpy(pca.transform(x.double().numpy())).float()
+                          for x in (h, h[:300] + 0.1))
+    for ours, theirs in ((white[500:800], reference[500:800]), (others, shifted)):
+        torch.testing.assert_close(F.cosine_similarity(white[:300], ours),
+                                   F.cosine_similarity(reference[:300], theirs), atol=1e-3, rtol=0)
+
+
+def test_whitening_undoes_any_change_of_basis():
+    h = lopsided(features=16) - 3
+    generator = torch.Generator().manual_seed(2)
+    other = h @ torch.randn(16, 16, generator=generator) + 5
+    one, two = (F.normalize(evaluation.whiten(x, shrink=1e-9)[0][:200]) for x in (h, other))
+    torch.testing.assert_close(one @ one.T, two @ two.T, atol=5e-3, rtol=0)
+    plain = [F.normalize(x[:200]) for x in (h, other)]
+    assert (plain[0] @ plain[0].T - plain[1] @ plain[1].T).abs().max() > 0.1
+
+
+def test_shrinking_keeps_empty_directions_small():
+    h = torch.randn(500, 8, generator=torch.Generator().manual_seed(1))
+    h[:, 5] = 1e-6 * h[:, 5]  # what is next to nothing stays next to nothing
+    spread = evaluation.whiten(h)[0].std(0)
+    assert spread[5] < 1e-3 and spread[[0, 1, 2, 3, 4, 6, 7]].min() > 0.9
+
+
+@pytest.mark.parametrize(("tensors", "message"), [
+    ((torch.zeros(1, 4),), "bank"), ((torch.zeros(4),), "bank"),
+    ((torch.full((3, 4), float("nan")),), "bank"), ((torch.ones(5, 4),), "alike"),
+    ((torch.rand(5, 4), torch.rand(3, 5)), "others")])
+def test_whitening_refuses_what_has_no_covariance(tensors, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation.whiten(*tensors)
+    with pytest.raises(ValueError, match="shrink"):
+        evaluation.whiten(torch.rand(5, 4), shrink=0)

@@ -135,65 +135,6 @@ def test_a_model_is_built_from_the_names_of_a_recipe():
         64, 64, 16]
 
 
-def lopsided(n=4000, features=128):
-    """Features whose directions differ in width by a factor of a hundred, away from 0."""
-    generator = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(features, features, generator=generator)).Q
-    widths = torch.logspace(0, -2, features)
-    return torch.randn(n, features, generator=generator) * widths @ turn + 3
-
-
-def test_whitened_features_have_covariance_one_and_the_cosines_of_scikit_learns_pca():
-    from sklearn.decomposition import PCA
-
-    h = lopsided()
-    mean, matrix = models.whitening(h, shrink=1e-9)
-    white = (h - mean) @ matrix
-    torch.testing.assert_close(white.T @ white / len(h), torch.eye(128), atol=2e-3, rtol=0)
-    reference = torch.from_numpy(PCA(whiten=True).fit_transform(h.double().numpy())).float()
-    cosine = torch.nn.functional.cosine_similarity
-    torch.testing.assert_close(cosine(white[:500], white[500:1000]),
-                               cosine(reference[:500], reference[500:1000]), atol=1e-3, rtol=0)
-
-
-def test_shrinking_keeps_empty_directions_small():
-    h = torch.randn(500, 8, generator=torch.Generator().manual_seed(1))
-    h[:, 5] = 1e-6 * h[:, 5]  # what is next to nothing stays next to nothing
-    mean, matrix = models.whitening(h)
-    spread = ((h - mean) @ matrix).std(0)
-    assert spread[5] < 1e-3 and spread[[0, 1, 2, 3, 4, 6, 7]].min() > 0.9
-
-
-@pytest.mark.parametrize("layers", [0, 1, 2])
-def test_whitening_moves_h_and_leaves_z(layers, tmp_path):
-    network = models.build_model("tiny", 32, 128 if layers == 0 else 16, layers).eval()
-    x = torch.rand(400, 3, 16, 16)
-    with torch.no_grad():
-        h, z = network.encode(x), network(x)
-        models.whiten(network, h)
-        assert models.is_white(network) and network.encoder.feature_dim == 128
-        torch.testing.assert_close(network(x), z, atol=1e-3, rtol=1e-3)
-        mean, matrix = models.whitening(h)
-        torch.testing.assert_close(network.encode(x), (h - mean) @ matrix, atol=1e-4, rtol=1e-4)
-        path = tmp_path / "white.safetensors"
-        models.save_weights(network, path, {"encoder": "tiny", "head_hidden": 32,
-                                            "head_dim": 128 if layers == 0 else 16,
-                                            "head_layers": layers})
-        assert torch.equal(models.load_weights(path).encode(x), network.encode(x))
-    with pytest.raises(ValueError, match="whitened before"):
-        models.whiten(network, h)
-
-
-@pytest.mark.parametrize(("h", "message"), [
-    (torch.zeros(1, 4), "N at least 2"), (torch.zeros(4), "must be"),
-    (torch.full((3, 4), float("nan")), "NaN")])
-def test_whitening_refuses_what_has_no_covariance(h, message):
-    with pytest.raises(ValueError, match=message):
-        models.whitening(h)
-    with pytest.raises(ValueError, match="shrink"):
-        models.whitening(torch.rand(5, 4), shrink=0)
-    with pytest.raises(ValueError, match="h must be"):
-        models.whiten(model(), torch.rand(50, 64))
 def test_weights_that_are_not_finite_or_tell_no_recipe_are_refused(tmp_path):
     network, path = model(), tmp_path / "w.safetensors"
     with torch.no_grad():
