@@ -136,18 +136,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -
     """
     images = _check_images(images)
     _check_draw(images, sigma=sigma)
-    n, channels, height, width = images.shape
-    half = kernel_size // 2
-    if kernel_size % 2 == 0 or half >= min(height, width):
-        raise ValueError(f"kernel_size must be odd and below {2 * min(height, width)}; "
-                         f"got {kernel_size}.")
-    place = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp_min(1e-3)) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    padded = F.pad(images, (half,) * 4, mode="reflect").reshape(1, n * channels, height + 2 * half,
-                                                                width + 2 * half)
-    rows = F.conv2d(padded, kernel[:, None, None, :], groups=n * channels)
-    return F.conv2d(rows, kernel[:, None, :, None], groups=n * channels).view_as(images)
+    return _blur(images, sigma, kernel_size)
 
 
 class Views:
@@ -247,7 +236,7 @@ class Views:
         if steps:
             views = _recolor(views, *(near(torch.cat(parts)) for parts in zip(*steps)))
         if self.blur:
-            views = gaussian_blur(views, near(p["sigma"]), max(3, size // 10 // 2 * 2 + 1))
+            views = _blur(views, near(p["sigma"]), max(3, size // 10 // 2 * 2 + 1))
         return views
 
     def _draw_boxes(self, n: int, height: int, width: int, uniform) -> torch.Tensor:
@@ -337,6 +326,22 @@ def _recolor(images: torch.Tensor, matrices: torch.Tensor, offsets: torch.Tensor
         mean = (offset * pixels.mean(2)).sum(1)[:, None, None]
         pixels = torch.baddbmm(mean, matrix, pixels).clamp_(0, 1)
     return pixels.view_as(images)
+
+
+def _blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -> torch.Tensor:
+    """``gaussian_blur`` of checked input."""
+    n, channels, height, width = images.shape
+    half = kernel_size // 2
+    if kernel_size % 2 == 0 or half >= min(height, width):
+        raise ValueError(f"kernel_size must be odd and below {2 * min(height, width)}; "
+                         f"got {kernel_size}.")
+    place = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp_min(1e-3)) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    padded = F.pad(images, (half,) * 4, mode="reflect").reshape(1, n * channels, height + 2 * half,
+                                                                width + 2 * half)
+    rows = F.conv2d(padded, kernel[:, None, None, :], groups=n * channels)
+    return F.conv2d(rows, kernel[:, None, :, None], groups=n * channels).view_as(images)
 
 
 def _gray(images: torch.Tensor) -> torch.Tensor:
