@@ -153,7 +153,8 @@ def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Te
     _check_features(bank, bank_labels, queries, k, temperature)
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     predictions = []
-    for block in queries.split(1000):
+    # at most 1,000 queries and 0.4 GB of similarities at a time
+    for block in queries.split(max(1, min(1000, 10**8 // len(bank)))):
         similarity, nearest = (block @ bank.T).topk(min(k, len(bank)), dim=1)  # (B, k)
         weights = (similarity / temperature).exp()
         votes = torch.zeros(len(block), int(bank_labels.max()) + 1)

@@ -29,6 +29,7 @@ from simclr_tut.losses import multi_view_nt_xent
 Inputs = tuple[torch.Tensor, ...]
 Objective = Callable[[nn.Module, Inputs], torch.Tensor]
 _SAVE_SECONDS = 30  # between two checkpoints: what a power cut can cost
+_FETCH_STEPS = 50  # an accelerator works ahead; its losses are fetched and looked at this often
 
 __all__ = [
     "History", "build_optimizer", "gather", "gathered_objective", "joined_processes", "pretrain",
@@ -327,6 +328,8 @@ def _run(
             history.steps = int(_parallel.agree(steps))
             if checkpoint and rank == 0:
                 checkpoint.save(history)  # keeps the plan, and shows a full disk at once
+        pending: list[torch.Tensor] = []  # losses still on the device
+        fetch_every = _fetch_every(device)
         first_full = round(recipe.small_share * history.steps) if recipe.small_size else 0
         saved, saved_step = time.perf_counter(), len(history.loss)
 
@@ -344,20 +347,23 @@ def _run(
                     group["lr"] = recipe.lr * share
                 size = recipe.small_size if step < first_full else None
                 inputs = make_inputs(chosen, size)
-                loss = float(train_step(trained, inputs, optimizer, step_objective))
+                pending.append(train_step(trained, inputs, optimizer, step_objective))
                 if hasattr(model, "after_step"):
                     model.after_step()
-                history.loss.append(loss)
                 history.lr.append(recipe.lr * share)
-                history.seconds += time.perf_counter() - started
-                if not math.isfinite(loss):
-                    raise FloatingPointError(
-                        f"the loss became {loss} at step {step + 1}. Lower the learning rate "
-                        f"(now {recipe.lr}) or raise the temperature (now {recipe.temperature})."
-                    )
                 epoch, rest = divmod(step + 1, per_epoch)
                 last = step + 1 == history.steps
                 looking = last or (rest == 0 and epoch % recipe.eval_every == 0)
+                due = time.perf_counter() - saved > _SAVE_SECONDS
+                fetching = (looking or (step + 1) % fetch_every == 0
+                            or (world == 1 and (due or stop.is_set())))
+                if fetching:
+                    history.loss += _fetch(pending)
+                history.seconds += time.perf_counter() - started
+                if not fetching:
+                    continue
+                _check_finite(history, len(pending), recipe)
+                pending.clear()
                 if on_epoch and rank == 0 and looking:
                     facts = on_epoch(epoch, history) or {}
                     history.epochs.append({**facts, "epoch": (step + 1) / per_epoch,
@@ -367,7 +373,6 @@ def _run(
                     stop.set()
                 stopping = bool(_parallel.agree(stop.is_set()))
                 history.interrupted = stopping and not last
-                due = time.perf_counter() - saved > _SAVE_SECONDS
                 if checkpoint and rank == 0 and (last or stopping or due):
                     checkpoint.save(history, must=last or stopping)
                     saved, saved_step = time.perf_counter(), step + 1
@@ -375,6 +380,27 @@ def _run(
                     break
     model.eval()
     return history
+
+
+def _fetch_every(device: torch.device) -> int:
+    """Steps between two looks at the losses."""
+    return 1 if device.type == "cpu" else _FETCH_STEPS
+
+
+def _fetch(losses: list[torch.Tensor]) -> list[float]:
+    """Bring losses from the device to Python: the one place where the loop waits for it."""
+    return torch.stack([loss.reshape(()) for loss in losses]).tolist()
+
+
+def _check_finite(history: History, newest: int, recipe: Recipe) -> None:
+    """Raise if one of the newest losses is no number."""
+    done = len(history.loss)
+    for step, loss in enumerate(history.loss[done - newest:], done - newest + 1):
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss} at step {step}. Lower the learning rate "
+                f"(now {recipe.lr}) or raise the temperature (now {recipe.temperature})."
+            )
 
 
 @contextmanager
@@ -438,17 +464,17 @@ def _plan_steps(
     return max(2, round(recipe.seconds / per_step))
 
 
-_ORDERS: dict[tuple[int, int, int], torch.Tensor] = {}
+_ORDERS: dict[tuple[int, int, int, torch.device], torch.Tensor] = {}
 
 
 def _batch_indices(n: int, batch: int, step: int, per_epoch: int, seed: int) -> torch.Tensor:
     """This process's share of the batch of ``step``; an epoch is a permutation of (seed, epoch)."""
     epoch, position = divmod(step, per_epoch)
-    key = (n, seed, epoch)
+    key = (n, seed, epoch, pick_device())
     if key not in _ORDERS:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000_000 + epoch)
         _ORDERS.clear()
-        _ORDERS[key] = torch.randperm(n, generator=generator)
+        _ORDERS[key] = _near(torch.randperm(n, generator=generator))  # sent once an epoch
     rank, world = processes()
     return _ORDERS[key][position * batch : (position + 1) * batch].chunk(world)[rank]
 

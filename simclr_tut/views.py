@@ -8,11 +8,14 @@ pictures in [0, 1] come out.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch.nn import functional as F
 
 _GRAY = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue
+_DRAWN = ("boxes", "flip", "brightness", "contrast", "saturation", "hue", "order", "gray", "sigma")
+_TABLE_SIDE = 40  # up to here the resampling matrices of all boxes fit in a few MB
 
 
 def resized_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
@@ -28,13 +31,7 @@ def resized_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.
     Explained in notebooks/01.
     """
     images = _check_crop(images, boxes, size)
-    rows = resampling_matrix(boxes[:, 0], boxes[:, 2], images.shape[2], size)
-    columns = resampling_matrix(boxes[:, 1], boxes[:, 3], images.shape[3], size)
-    n, channels, height, width = images.shape
-    across = torch.bmm(images.reshape(n, channels * height, width), columns.mT)
-    across = across.view(n, channels, height, size).transpose(2, 3)
-    down = torch.bmm(across.reshape(n, channels * size, height), rows.mT)
-    return down.view(n, channels, size, size).transpose(2, 3)
+    return _crop(images, boxes, size)
 
 
 def resampling_matrix(start: torch.Tensor, length: torch.Tensor, full: int,
@@ -139,28 +136,8 @@ def color_jitter(
     _check_draw(images, "factor", brightness=brightness, contrast=contrast, saturation=saturation)
     _check_draw(images, "any", hue=hue)
     _check_order(images, order)
-    if images.shape[1] != 3:
-        saturation, hue = torch.ones_like(saturation), torch.zeros_like(hue)
-    channels = images.shape[1]
-    eye = torch.eye(channels, device=images.device)
-    weights = torch.tensor(_GRAY if channels == 3 else (1.0,), device=images.device)
-    gray_rows = weights.expand(channels, channels)
-    matrices = torch.stack([
-        brightness[:, None, None] * eye,
-        contrast[:, None, None] * eye,
-        saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * gray_rows,
-        hue_matrix(hue) if channels == 3 else eye.expand(len(images), 1, 1),
-    ], dim=1).to(images.dtype)  # (N, 4, C, C): every operation is a matrix, contrast with an offset
-    each = torch.arange(len(images), device=images.device)
-    weights = weights.to(images.dtype)
-    pixels = images.flatten(2)  # (N, C, HW)
-    for place in range(4):
-        chosen = order[:, place]
-        gray = (weights[None, :] * pixels.mean(2)).sum(1)
-        offset = torch.where(chosen == 1, (1 - contrast).to(gray.dtype) * gray,
-                             torch.zeros_like(gray))
-        pixels = torch.baddbmm(offset[:, None, None], matrices[each, chosen], pixels).clamp_(0, 1)
-    return pixels.view_as(images)
+    matrices, offsets = _color_steps(images.shape[1], brightness, contrast, saturation, hue, order)
+    return _recolor(images, matrices, offsets)
 
 
 def to_grayscale(images: torch.Tensor, gray: torch.Tensor) -> torch.Tensor:
@@ -179,19 +156,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -
     """
     images = _check_images(images)
     _check_draw(images, "factor", sigma=sigma)
-    n, channels, height, width = images.shape
-    if not isinstance(kernel_size, int) or kernel_size % 2 == 0 or not (
-            1 <= kernel_size < 2 * min(height, width)):
-        raise ValueError(f"kernel_size must be odd, from 1 and below {2 * min(height, width)}; "
-                         f"got {kernel_size!r}.")
-    half = kernel_size // 2
-    place = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp_min(1e-3)) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    padded = F.pad(images, (half,) * 4, mode="reflect").reshape(1, n * channels, height + 2 * half,
-                                                                width + 2 * half)
-    rows = F.conv2d(padded, kernel[:, None, None, :], groups=n * channels)
-    return F.conv2d(rows, kernel[:, None, :, None], groups=n * channels).view_as(images)
+    return _blur(images, sigma, kernel_size)
 
 
 class Views:
@@ -248,8 +213,9 @@ class Views:
         """Return ``count`` views, each ``(N, C, size, size)`` float in [0, 1]."""
         images = _check_images(images)
         n, _, height, width = images.shape
-        return tuple(self.apply(images, self.draw(n, height, width, generator), size)
-                     for _ in range(self.count))
+        _check_size(self.size if size is None else size)
+        draws = [self.draw(n, height, width, generator) for _ in range(self.count)]
+        return self._apply(images, draws, self.size if size is None else size).split(n)
 
     def draw(self, n: int, height: int, width: int,
              generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
@@ -278,18 +244,37 @@ class Views:
     def apply(self, images: torch.Tensor, parameters: dict[str, torch.Tensor],
               size: int | None = None) -> torch.Tensor:
         """Make the view that ``parameters`` describe: crop, flip, colours, grey, blur."""
-        images = _check_images(images)
-        p = {name: value.to(images.device) for name, value in parameters.items()}
-        views = hflip(resized_crop(images, p["boxes"], self.size if size is None else size),
-                      p["flip"])
+        size = self.size if size is None else size
+        _check_parameters(parameters)
+        images = _check_crop(images, parameters["boxes"], size)
+        _check_draw(images, "bool", **{name: parameters[name] for name in ("flip", "gray")})
+        _check_draw(images, "any", hue=parameters["hue"])
+        _check_draw(images, "factor", **{name: parameters[name] for name in (
+            "brightness", "contrast", "saturation", "sigma")})
+        _check_order(images, parameters["order"])
+        return self._apply(images, [parameters], size)
+
+    def _apply(self, images: torch.Tensor, draws: list[dict[str, torch.Tensor]],
+               size: int) -> torch.Tensor:
+        """``apply`` for checked input, for K draws in one go: ``(K * N, C, size, size)``."""
+        def near(values: torch.Tensor) -> torch.Tensor:
+            if images.is_cuda and not values.is_cuda:  # an ordinary copy would wait for the GPU
+                values = values.pin_memory()
+            return values.to(images.device, non_blocking=images.is_cuda)
+
+        images = images.float()  # the weights are float32
+        views = torch.cat([_crop(images, near(p["boxes"]), size, near(p["flip"])) for p in draws])
+        p = {name: torch.cat([one[name] for one in draws]) for name in draws[0]}
+        steps = []  # matrices and offsets, made where the draws are: on the CPU
         if self.color:
-            views = color_jitter(views, p["brightness"], p["contrast"], p["saturation"], p["hue"],
-                                 p["order"])
-        if self.gray:
-            views = to_grayscale(views, p["gray"])
+            steps.append(_color_steps(views.shape[1], p["brightness"], p["contrast"],
+                                      p["saturation"], p["hue"], p["order"]))
+        if self.gray and views.shape[1] == 3:
+            steps.append(_gray_step(p["gray"]))
+        if steps:
+            views = _recolor(views, *(near(torch.cat(parts)) for parts in zip(*steps)))
         if self.blur:
-            side = views.shape[-1]
-            views = gaussian_blur(views, p["sigma"], max(3, side // 10 // 2 * 2 + 1))
+            views = _blur(views, near(p["sigma"]), max(3, size // 10 // 2 * 2 + 1))
         return views
 
     def _draw_boxes(self, n: int, height: int, width: int, uniform) -> torch.Tensor:
@@ -307,6 +292,96 @@ class Views:
         left = (uniform(0, 1) * (width - w + 1)).floor()
         boxes = torch.stack([top, left, h, w], dim=1).long()
         return torch.where(fits.any(dim=1, keepdim=True), boxes, whole)
+
+
+def _crop(images: torch.Tensor, boxes: torch.Tensor, size: int,
+          flip: torch.Tensor | None = None) -> torch.Tensor:
+    """``resized_crop``, mirrored where ``flip``: one matrix product along each axis."""
+    rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[2], size)
+    columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[3], size, flip)
+    n, channels, height, _ = images.shape
+    across = torch.bmm(images.flatten(1, 2), columns.mT).view(n, channels, height, size)
+    return torch.matmul(rows[:, None], across)  # (N, 1, size, H) @ (N, C, H, size)
+
+
+def _weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int,
+             flip: torch.Tensor | None = None) -> torch.Tensor:
+    """``resampling_matrix``, upside down where ``flip``; looked up where pictures are small."""
+    if full > _TABLE_SIDE:
+        matrix = resampling_matrix(start, length, full, size)
+        # turning the few weights round is cheaper than turning the pixels
+        return matrix if flip is None else torch.where(flip[:, None, None], matrix.flip(1), matrix)
+    place = start.long() * full + length - 1
+    if flip is not None:
+        place = place + flip * full**2
+    return _every_resampling(full, size, start.device).index_select(0, place)
+
+
+@lru_cache(maxsize=8)
+def _every_resampling(full: int, size: int, device: torch.device) -> torch.Tensor:
+    """The matrices of all starts and lengths, then all of them upside down, in that order."""
+    each = torch.arange(full, device=device)
+    start, length = each.repeat_interleave(full), each.repeat(full) + 1
+    matrices = resampling_matrix(start, length.minimum(full - start), full, size)
+    return torch.cat([matrices, matrices.flip(1)])
+
+
+def _color_steps(channels: int, brightness: torch.Tensor, contrast: torch.Tensor,
+                 saturation: torch.Tensor, hue: torch.Tensor,
+                 order: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The four colour operations as matrices, ``(4, N, C, C)``, each image's in its own order.
+
+    Contrast adds its share of the mean grey: that share is ``offsets @ mean colour``, offsets
+    ``(4, N, C)``, zero for the other three.
+    """
+    eye = torch.eye(channels, device=order.device)
+    weights = torch.tensor(_GRAY if channels == 3 else (1.0,), device=order.device)
+    if channels == 3:
+        toward_gray = (1 - saturation)[:, None, None] * weights
+        colored = [saturation[:, None, None] * eye + toward_gray, hue_matrix(hue)]
+    else:
+        colored = [eye.expand(len(order), 1, 1)] * 2
+    matrices = torch.stack([brightness[:, None, None] * eye, contrast[:, None, None] * eye,
+                            *colored])  # (4, N, C, C)
+    places = order.T  # (4, N)
+    share = torch.where(places == 1, 1 - contrast, torch.zeros_like(contrast))
+    n = len(order)
+    rows = places * n + torch.arange(n, device=order.device)
+    chosen = matrices.flatten(0, 1).index_select(0, rows.flatten()).view_as(matrices)
+    return chosen, share[:, :, None] * weights
+
+
+def _gray_step(gray: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``to_grayscale`` in the form of ``_color_steps``: ``(1, N, 3, 3)`` and ``(1, N, 3)``."""
+    weights = torch.tensor(_GRAY, device=gray.device).expand(3, 3)
+    matrices = torch.where(gray[:, None, None], weights, torch.eye(3, device=gray.device))
+    return matrices[None], torch.zeros(1, len(gray), 3, device=gray.device)
+
+
+def _recolor(images: torch.Tensor, matrices: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """Multiply the colours by one matrix after the other, clamped to [0, 1] after each."""
+    pixels = images.flatten(2)  # (N, C, HW)
+    for matrix, offset in zip(matrices, offsets, strict=True):
+        mean = (offset.to(pixels.dtype) * pixels.mean(2)).sum(1)[:, None, None]
+        pixels = torch.baddbmm(mean, matrix.to(pixels.dtype), pixels).clamp_(0, 1)
+    return pixels.view_as(images)
+
+
+def _blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -> torch.Tensor:
+    """``gaussian_blur`` of checked input."""
+    n, channels, height, width = images.shape
+    if not isinstance(kernel_size, int) or kernel_size % 2 == 0 or not (
+            1 <= kernel_size < 2 * min(height, width)):
+        raise ValueError(f"kernel_size must be odd, from 1 and below {2 * min(height, width)}; "
+                         f"got {kernel_size!r}.")
+    half = kernel_size // 2
+    place = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp_min(1e-3)) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    padded = F.pad(images, (half,) * 4, mode="reflect").reshape(1, n * channels, height + 2 * half,
+                                                                width + 2 * half)
+    rows = F.conv2d(padded, kernel[:, None, None, :], groups=n * channels)
+    return F.conv2d(rows, kernel[:, None, :, None], groups=n * channels).view_as(images)
 
 
 def _gray(images: torch.Tensor) -> torch.Tensor:
@@ -363,6 +438,12 @@ def _check_order(images: torch.Tensor, order: torch.Tensor) -> None:
                          f"{tuple(getattr(order, 'shape', ()))}.")
 
 
+def _check_parameters(parameters: dict[str, torch.Tensor]) -> None:
+    missing = [name for name in _DRAWN if name not in parameters]
+    if missing:
+        raise ValueError(f"parameters must hold {', '.join(missing)}, as Views.draw gives them.")
+
+
 def _check_size(size: int) -> None:
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
@@ -370,6 +451,8 @@ def _check_size(size: int) -> None:
 
 def _check_span(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> None:
     _check_size(size)
+    if start.device.type != "cpu":
+        return  # a look at values makes a GPU wait
     inside = (start >= 0) & (length >= 1) & (start + length <= full)
     if not inside.all():
         raise ValueError(f"start and length must describe pixels 0 to {full - 1}; got start "

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from simclr_tut import evaluation, models
 
@@ -35,6 +36,26 @@ def test_knn_in_blocks_equals_knn_at_once_and_k_is_clipped():
     one_by_one = torch.cat([evaluation.knn_predict(bank, labels, q[None], 7) for q in queries[:50]])
     assert torch.equal(evaluation.knn_predict(bank, labels, queries, 7)[:50], one_by_one)
     assert len(evaluation.knn_predict(bank, labels, queries, k=10_000)) == 2500
+
+
+def test_knn_on_a_large_bank_holds_a_bounded_block_of_similarities():
+    class Largest(TorchFunctionMode):
+        seen = 0
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                Largest.seen = max(Largest.seen, result.numel())
+            return result
+
+    angles = torch.linspace(0, 3.1, 400_000)
+    bank, labels = torch.stack([angles.cos(), angles.sin()], 1), (angles > 1.5).long()
+    asked = torch.linspace(0.1, 3, 300)
+    with Largest():
+        answer = evaluation.knn_predict(bank, labels, torch.stack([asked.cos(), asked.sin()], 1), 1)
+    assert Largest.seen <= 10**8 < 300 * 400_000
+    far = (asked - 1.5).abs() > 0.01
+    assert torch.equal(answer[far], (asked > 1.5).long()[far])
 
 
 def test_a_picture_is_never_its_own_neighbour():

@@ -236,6 +236,8 @@ def test_on_step_sees_every_step_and_a_true_value_stops_the_run(tmp_path):
     rest = training.pretrain(model(1), pictures(8), VIEWS, RECIPE, folder=tmp_path,
                              on_step=lambda history: None)
     assert rest.loss[:3] == short.loss and len(rest.loss) == 6 and not rest.interrupted
+
+
 @pytest.mark.parametrize(("images", "labels", "message"), [
     (torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.full((6,), 9), "labels must be below 3"),
     (torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.ones(6), "labels must be an int64"),
@@ -248,3 +250,68 @@ def test_supervised_training_names_what_does_not_fit(images, labels, message):
     recipe = config.Recipe(steps=1, batch_size=6, small_size=None)
     with pytest.raises((ValueError, TypeError), match=message):
         training.train_supervised(network, images, labels, lambda x: x.float() / 255, recipe)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_the_loop_on_an_accelerator_reads_nothing_back(monkeypatch, optimizer):
+    """On torch's meta device tensors have no values: whatever looked at one would raise."""
+    monkeypatch.setattr(training, "pick_device", lambda: torch.device("meta"))
+    monkeypatch.setattr(training, "_FETCH_STEPS", 4)
+    fetched = []
+
+    def fetch(pending):
+        assert all(loss.is_meta for loss in pending)
+        fetched.append(len(pending))
+        return [1.0] * len(pending)
+
+    monkeypatch.setattr(training, "_fetch", fetch)
+    looks = []
+    history = training.pretrain(
+        model(), pictures(16), Views(32, blur=0.5),
+        replace(RECIPE, steps=14, optimizer=optimizer, eval_every=3),
+        lambda epoch, history: looks.append((epoch, len(history.loss))))
+    assert fetched == [4, 2, 2, 4, 2]  # every fourth step, and before each look
+    assert looks == [(3, 6), (6, 12), (7, 14)]
+    assert len(history.loss) == len(history.lr) == 14 and history.seconds > 0
+    with pytest.raises(RuntimeError, match="meta"):
+        float(torch.ones((), device="meta"))
+
+
+def test_losses_fetched_late_are_the_same_and_a_stop_or_a_save_waits_for_none(
+        monkeypatch, tmp_path):
+    reference, late = model(), model()
+    expected = training.pretrain(reference, pictures(), VIEWS, RECIPE)
+    monkeypatch.setattr(training, "_fetch_every", lambda device: 4)
+    history = training.pretrain(late, pictures(), VIEWS, RECIPE)
+    assert history.loss == expected.loss and same(reference, late)
+
+    steps = []
+
+    def stopped(images, size=None):
+        steps.append(size)
+        if len(steps) == 3:
+            _thread.interrupt_main()
+        return VIEWS(images, size=size)
+
+    recipe = replace(RECIPE, eval_every=100)
+    part = training.pretrain(model(), pictures(), stopped, recipe, folder=tmp_path)
+    assert part.interrupted and part.loss == expected.loss[:len(part.loss)]
+    assert len(part.loss) == len(part.lr) == len(steps) < 6
+    resumed = model(seed=99)
+    rest = training.pretrain(resumed, pictures(), VIEWS, recipe, folder=tmp_path)
+    assert rest.loss == expected.loss and same(reference, resumed)
+
+
+def test_a_loss_that_is_no_number_is_named_with_its_step_when_fetched_late(monkeypatch):
+    class Breaks(nn.Linear):
+        calls = 0
+
+        def loss(self, images):
+            Breaks.calls += 1
+            return self.weight.sum() * (math.nan if Breaks.calls == 3 else 1)
+
+    monkeypatch.setattr(training, "_fetch_every", lambda device: 5)
+    with pytest.raises(FloatingPointError, match="at step 3"):
+        training.pretrain(Breaks(1, 1), pictures(), lambda x, size=None: (x,),
+                          replace(RECIPE, eval_every=100))
+    assert Breaks.calls == 5

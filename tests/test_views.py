@@ -34,6 +34,36 @@ def test_crop_equals_torchvision(images, drawn, size):
                                atol=1e-5, rtol=0)
 
 
+def test_a_picture_too_large_for_looked_up_weights_is_cropped_the_same_way():
+    images = torch.randint(0, 256, (6, 3, 96, 50), dtype=torch.uint8)
+    drawn = Views(32).draw(6, 96, 50)
+    expected = each(images, lambda p, i: reference.hflip(reference.resized_crop(
+        p, *drawn["boxes"][i].tolist(), [32, 32], antialias=True)))
+    drawn = {**drawn, "flip": torch.ones(6, dtype=torch.bool)}
+    ours = Views(32, color=0, gray=0).apply(images, drawn)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("options", [{"blur": 1.0}, {"color": 0.0}, {"gray": 0.0}])
+def test_a_view_is_its_operations_one_after_the_other(channels, options):
+    images = torch.randint(0, 256, (40, channels, 32, 40), dtype=torch.uint8)
+    policy = Views(24, **options)
+    generators = [torch.Generator().manual_seed(7) for _ in range(2)]
+    together = policy(images, generator=generators[0])
+    for view in together:  # the draws of the first view come before those of the second
+        p = policy.draw(40, 32, 40, generators[1])
+        expected = views.hflip(views.resized_crop(images, p["boxes"], 24), p["flip"])
+        expected = views.color_jitter(expected, *(p[n] for n in (
+            "brightness", "contrast", "saturation", "hue", "order")))
+        if policy.gray:
+            expected = views.to_grayscale(expected, p["gray"])
+        if policy.blur:
+            expected = views.gaussian_blur(expected, p["sigma"], 3)
+        torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(policy.apply(images, p), expected, atol=1e-5, rtol=0)
+
+
 def test_flip_and_grayscale_equal_torchvision(images):
     chosen = torch.tensor([True, False] * 4)
     flipped = each(images, lambda p, i: reference.hflip(p) if chosen[i] else p)
@@ -165,6 +195,16 @@ def test_bad_parameters_are_named(images):
     for wrong in ({"flip": 2}, {"color": -1}, {"crop": (0.5, 0.2)}, {"ratio": (0, 1)}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Views(32, **wrong)
+
+
+@pytest.mark.parametrize(("name", "wrong", "message"), [
+    ("boxes", torch.tensor([[0, 0, 33, 5]] * 8), "boxes must lie inside"),
+    ("contrast", torch.ones(3), "contrast must be a tensor"),
+    ("hue", torch.full((8,), math.nan), "hue must be finite"),
+])
+def test_a_draw_changed_by_hand_is_checked(images, drawn, name, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Views(32).apply(images, {**drawn, name: wrong})
 
 
 def test_hue_can_turn_further_than_the_strength_says():
