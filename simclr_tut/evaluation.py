@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Probe:
 
     def predict(self, features: torch.Tensor) -> torch.Tensor:
         """Return the class of each row of ``(N, F)`` features, ``(N,)`` int64."""
+        _check_float("features", features)
         return torch.from_numpy(self.classifier.predict(self.scaler.transform(features.numpy())))
 
 
@@ -64,8 +66,7 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
     images = images.images if isinstance(images, ImageData) else images
     if layer not in ("h", "z") or (layer == "z" and not hasattr(model, "head")):
         raise ValueError(f'layer must be "h", or "z" for a model with a head; got {layer!r}.')
-    if images.dim() != 4 or len(images) == 0:
-        raise ValueError(f"images must be (N, C, H, W), N at least 1; got {tuple(images.shape)}.")
+    _check_encodable(images, batch_size)
     forward = model if layer == "z" else getattr(model, "encode", model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
@@ -124,9 +125,10 @@ def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Te
 def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
                  query_labels: torch.Tensor, k: int = 200, temperature: float = 0.1) -> float:
     """Return the share of queries whose weighted kNN vote is right. See ``knn_predict``."""
-    if query_labels.shape != queries.shape[:1]:
-        raise ValueError(f"query_labels must be ({len(queries)},); got "
-                         f"{tuple(query_labels.shape)}.")
+    if not isinstance(query_labels, torch.Tensor) or not query_labels.numel() \
+            or query_labels.shape != getattr(queries, "shape", (0,))[:1]:
+        raise ValueError("query_labels must be (Q,), one for each query, Q at least 1; got "
+                         f"{getattr(query_labels, 'shape', query_labels)}.")
     predictions = knn_predict(bank, bank_labels, queries, k, temperature)
     return float((predictions == query_labels).float().mean())
 
@@ -138,10 +140,7 @@ def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -
     Raises: ValueError if k is not between 1 and M - 1.
     Explained in notebooks/05.
     """
-    _check_float("bank", bank)
-    if not 1 <= k < len(bank):
-        raise ValueError(f"k must be between 1 and {len(bank) - 1}, the rest of the bank; "
-                         f"got {k}.")
+    _check_retrieval(bank, k, queries)
     bank = F.normalize(bank.float(), dim=1)
     rows = torch.arange(len(bank)) if queries is None else queries
     found = []
@@ -165,8 +164,10 @@ def fit_probe(
     """
     for x, y in ((train_features, train_labels), (validation_features, validation_labels)):
         _check_labelled(x, y)
+        _check_classes(y)
     if len(train_labels.unique()) < 2:
         raise ValueError("train_labels must hold at least two classes.")
+    strengths = _check_fit(strengths, iterations)
     scaler = StandardScaler().fit(train_features.numpy())
     x, v = (scaler.transform(f.numpy()) for f in (train_features, validation_features))
     validation, best = {}, None
@@ -191,6 +192,7 @@ def linear_probe(
     Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
     """
     _check_labelled(test_features, test_labels)
+    _check_classes(test_labels)
     probe = fit_probe(train_features, train_labels, validation_features, validation_labels,
                       strengths, iterations)
     predictions = probe.predict(test_features)
@@ -210,7 +212,8 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
     """
     for x, y in ((train_features, train_values), (test_features, test_values)):
         _check_labelled(x, y)
-    if not float(test_values.float().var()) > 0:
+    _check_fit([strength], 1)
+    if len(test_values) < 2 or not float(test_values.float().var()) > 0:
         raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
     x, t = (f.double().numpy() for f in (train_features, test_features))  # float32: ill-conditioned
     scaler = StandardScaler().fit(x)
@@ -220,12 +223,20 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
 
 def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
              perplexity: float = 30.0) -> np.ndarray:
-    """Draw features as a map, ``(N, 2)``, by "tsne" or "pca"."""
+    """Draw features as a map, ``(N, 2)``, by "tsne" or "pca".
+
+    Raises: TypeError, ValueError for features that are not finite, fewer than two or all alike, and
+        for another method or perplexity.
+    """
+    _check_float("features", features)
+    if len(features) < 2 or bool((features == features[:1]).all()):
+        raise ValueError("features must hold at least two rows that differ; got "
+                         f"{tuple(features.shape)}.")
     if method == "pca":
         return PCA(2, random_state=seed).fit_transform(features.numpy())
     if method != "tsne":
         raise ValueError(f'method must be "tsne" or "pca"; got {method!r}.')
-    if not 0 < perplexity < len(features):
+    if not isinstance(perplexity, int | float) or not 0 < perplexity < len(features):
         raise ValueError(f"perplexity must be above 0 and below N = {len(features)}; "
                          f"got {perplexity}.")
     return TSNE(2, perplexity=perplexity, random_state=seed, init="pca").fit_transform(
@@ -234,6 +245,7 @@ def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
 
 def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
     """Count pairs, ``(K, K)``: row = true class, column = predicted."""
+    _check_confusion(predictions, labels, classes)
     return torch.bincount(labels * classes + predictions, minlength=classes**2).view(
         classes, classes)
 
@@ -255,6 +267,7 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
 
 def record(folder: str | Path, name: str, value: float, **facts: object) -> None:
     """Write one result into ``folder/results.json``; one of the same name and facts is replaced."""
+    _check_record(name, value)
     path = Path(folder) / "results.json"
     key = {k: facts.get(k) for k in ("dataset", "measure", "seed")}
     kept = [r for r in read_records(folder)
@@ -274,7 +287,7 @@ def read_records(folder: str | Path) -> list[dict]:
         return []
     try:
         records = json.loads(path.read_text())
-        return [r for r in records if r["name"] and float(r["value"]) == r["value"]]
+        return [r for r in records if r["name"] and math.isfinite(float(r["value"]))]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Delete it and run the notebooks "
                          "again.") from error
@@ -306,7 +319,11 @@ def read_benchmark(name: str, path: str | Path | None = None) -> list[dict]:
     path = Path(path) if path else Path(__file__).parent / "assets" / "results" / f"{name}.jsonl"
     if not path.exists():
         raise FileNotFoundError(f"{path.name} is missing. Make it with `{command}`.")
-    whole_lines = path.read_text().rpartition("\n")[0]  # what follows was cut by a kill
+    try:
+        whole_lines = path.read_text(encoding="utf-8").rpartition("\n")[0]  # the rest was cut off
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is no text ({error}). Delete it and run `{command}`."
+                         ) from error
     records = []
     for number, line in enumerate(whole_lines.splitlines(), 1):
         try:
@@ -325,9 +342,83 @@ def read_benchmark(name: str, path: str | Path | None = None) -> list[dict]:
 
 
 def _check_labelled(x: torch.Tensor, y: torch.Tensor) -> None:
-    if x.dim() != 2 or len(x) != len(y):
-        raise ValueError(f"features must be (N, F) with (N,) labels; got {tuple(x.shape)} and "
-                         f"{tuple(y.shape)}.")
+    _check_float("features", x)
+    if not isinstance(y, torch.Tensor) or y.shape != x.shape[:1] or not len(y) or not x.shape[1]:
+        raise ValueError(f"features must be (N, F) with (N,) labels or values, N and F at least 1; "
+                         f"got {tuple(x.shape)} and {getattr(y, 'shape', y)}.")
+    if not torch.isfinite(y).all():
+        raise ValueError("labels or values must be finite; got NaN or infinity.")
+
+
+def _check_classes(labels: torch.Tensor) -> None:
+    if labels.dtype not in (torch.int64, torch.int32, torch.uint8) or labels.min() < 0:
+        raise ValueError(f"labels must be whole numbers from 0 up; got {labels.dtype}, the lowest "
+                         f"{labels.min()}. Leave unlabelled pictures out.")
+
+
+def _check_fit(strengths: Iterable[float], iterations: int) -> list[float]:
+    strengths = list(strengths) if isinstance(strengths, Iterable) else [strengths]
+    if not strengths or not all(isinstance(s, int | float) and 0 < s < math.inf
+                                for s in strengths):
+        raise ValueError(f"strengths must be numbers above 0; got {strengths}.")
+    if not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations must be a whole number, at least 1; got {iterations!r}.")
+    return strengths
+
+
+def _check_encodable(images: torch.Tensor, batch_size: int) -> None:
+    if not isinstance(images, torch.Tensor) or (
+            images.dtype != torch.uint8 and not images.is_floating_point()):
+        raise TypeError("images must be a uint8 or float tensor (N, C, H, W); got "
+                        f"{getattr(images, 'dtype', type(images).__name__)}.")
+    if images.dim() != 4 or 0 in images.shape:
+        raise ValueError("images must be (N, C, H, W), no side of 0; got "
+                         f"{tuple(images.shape)}.")
+    if images.is_floating_point() and not torch.isfinite(images).all():
+        raise ValueError("images must be finite; got NaN or infinity.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number, at least 1; got {batch_size!r}.")
+
+
+def _check_retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None) -> None:
+    _check_float("bank", bank)
+    if not isinstance(k, int) or not 1 <= k < len(bank):
+        raise ValueError(f"k must be between 1 and {len(bank) - 1}, the rest of the bank; "
+                         f"got {k!r}.")
+    if queries is None:
+        return
+    if not isinstance(queries, torch.Tensor) or queries.dim() != 1 or queries.dtype != torch.int64:
+        raise TypeError("queries must be row numbers of the bank, (Q,) int64; got "
+                        f"{getattr(queries, 'shape', type(queries).__name__)}.")
+    if not bool(((queries >= 0) & (queries < len(bank))).all()):
+        raise ValueError(f"queries must be rows 0 to {len(bank) - 1} of the bank; got "
+                         f"{int(queries.min())} to {int(queries.max())}.")
+
+
+def _check_confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> None:
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise ValueError(f"classes must be a whole number, at least 1; got {classes!r}.")
+    for name, x in (("predictions", predictions), ("labels", labels)):
+        if not isinstance(x, torch.Tensor) or x.dim() != 1 or x.dtype != torch.int64:
+            raise TypeError(f"{name} must be (N,) int64; got "
+                            f"{getattr(x, 'dtype', type(x).__name__)}.")
+        if len(x) and not 0 <= int(x.min()) <= int(x.max()) < classes:
+            raise ValueError(f"{name} must lie from 0 to {classes - 1}; got {int(x.min())} to "
+                             f"{int(x.max())}.")
+    if predictions.shape != labels.shape:
+        raise ValueError(f"predictions and labels must be one a picture; got {len(predictions)} "
+                         f"and {len(labels)}.")
+
+
+def _check_record(name: str, value: float) -> None:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name must be a word or more; got {name!r}.")
+    try:
+        finite = math.isfinite(float(value))
+    except (TypeError, ValueError):
+        finite = False
+    if not finite:
+        raise ValueError(f"value must be a finite number; got {value!r}.")
 
 
 def _check_float(name: str, x: torch.Tensor) -> None:
@@ -359,10 +450,12 @@ def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Ten
     if bank.dim() != 2 or queries.dim() != 2 or bank.shape[1] != queries.shape[1] or not len(bank):
         raise ValueError("bank and queries must be (M, F) and (Q, F) with the same F; got "
                          f"{tuple(bank.shape)} and {tuple(queries.shape)}.")
-    if labels.shape != bank.shape[:1] or labels.dtype != torch.int64 or labels.min() < 0:
+    if not isinstance(labels, torch.Tensor) or labels.shape != bank.shape[:1] \
+            or labels.dtype != torch.int64 or labels.min() < 0:
         raise ValueError(f"bank_labels must be ({len(bank)},) int64 from 0 up; got "
-                         f"{tuple(labels.shape)} {labels.dtype}.")
-    if k < 1 or not temperature > 0:
-        raise ValueError(f"k must be at least 1 and temperature above 0; got {k}, {temperature}.")
+                         f"{getattr(labels, 'shape', labels)} {getattr(labels, 'dtype', '')}.")
+    if not isinstance(k, int) or k < 1 or not temperature >= 0.02:
+        raise ValueError("k must be at least 1 and temperature at least 0.02, or exp overflows; "
+                         f"got {k!r}, {temperature}.")
     if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
         raise ValueError("bank and queries must be finite; got NaN or infinity.")

@@ -11,6 +11,8 @@ import math
 import torch
 from torch.nn import functional as F
 
+_LARGEST = 1e8  # of an embedding's numbers: the fourth power still is a float32
+
 
 def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """NT-Xent loss of N positive pairs, averaged over the 2N anchors.
@@ -34,10 +36,11 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> tor
 def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """NT-Xent as the paper writes it, one anchor and one comparison at a time.
 
-    Args, Returns, Raises: as ``nt_xent``.
+    Args, Returns, Raises: as ``nt_xent``; also ValueError for a z of length 0, or a temperature
+        below 0.02, where the exponentials would overflow.
     Source: Chen et al. 2020, Eq. 1. Explained in notebooks/03.
     """
-    _check_pairs(z1, z2, temperature)
+    _check_naive(z1, z2, temperature)
     z = torch.cat([z1, z2])  # (2N, D)
     n, total = len(z1), 0.0
     for i in range(2 * n):
@@ -62,12 +65,11 @@ def loss_floor(n: int, temperature: float) -> float:
     """Lowest mean NT-Xent of N pairs: positives at cosine 1, negatives at -1/(N - 1).
 
     Reached by a regular simplex, when D >= N - 1. By Jensen's inequality nothing is lower.
-    Raises: ValueError if n < 2 or temperature <= 0.
+    Raises: ValueError if n < 2 or temperature is not above 0 and finite.
     """
-    if n < 2 or not temperature > 0:
-        raise ValueError(
-            f"n must be at least 2 and temperature above 0; got {n} and {temperature}."
-        )
+    if n < 2 or not 0 < temperature < math.inf:
+        raise ValueError(f"n must be at least 2 and temperature above 0 and finite; got {n} and "
+                         f"{temperature}.")
     return math.log1p((2 * n - 2) * math.exp(-(n / (n - 1)) / temperature))
 
 
@@ -80,6 +82,9 @@ def progress(loss: float, n: int, temperature: float) -> float:
     chance, floor = chance_loss(n), loss_floor(n, temperature)
     if not math.isfinite(loss):
         raise ValueError(f"loss must be finite; got {loss}. Lower the learning rate.")
+    if chance == floor:
+        raise ValueError(f"temperature is so high that chance and floor are equal; got "
+                         f"{temperature}.")
     return (chance - float(loss)) / (chance - floor)
 
 
@@ -198,6 +203,7 @@ def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, weight: float = 5e-3) -> to
     Source: Zbontar et al. 2021, Eq. 1.
     """
     _check_pairs(z1, z2, 1.0)
+    _check_weights(weight=weight)
     first, second = ((z - z.mean(0)) / (z.std(0, correction=0) + 1e-5)
                      for z in (z1.float(), z2.float()))
     correlation = first.T @ second / len(z1)  # (D, D)
@@ -215,6 +221,7 @@ def vicreg(
     Source: Bardes et al. 2022, Eqs. 1 to 6.
     """
     _check_pairs(z1, z2, 1.0)
+    _check_weights(invariance=invariance, variance=variance, covariance=covariance)
     z1, z2 = z1.float(), z2.float()
     spread, redundancy = 0.0, 0.0
     for z in (z1, z2):
@@ -232,9 +239,31 @@ def _check_matrix(z: torch.Tensor, name: str, rows: int) -> None:
                         f"{getattr(z, 'dtype', '')}.")
     if z.dim() != 2 or len(z) < rows or z.shape[1] < 1:
         raise ValueError(f"{name} must be (N, D) with N >= {rows}; got {tuple(z.shape)}.")
-    if not torch.isfinite(z).all():
-        raise ValueError(f"{name} must be finite; got NaN or infinity. Lower the learning rate, "
-                         "and look for a division by zero in the model.")
+    if not bool((z.abs() < _LARGEST).all()):  # false for NaN too
+        raise ValueError(f"{name} must be finite and below {_LARGEST:g}, so that its squares are; "
+                         f"got {_worst(z)}. Lower the learning rate, and look for a division by "
+                         "zero in the model.")
+
+
+def _worst(z: torch.Tensor) -> str:
+    return "NaN or infinity" if not torch.isfinite(z).all() else f"{float(z.abs().max()):.3g}"
+
+
+def _check_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:
+    _check_pairs(z1, z2, temperature)
+    if temperature < 0.02:
+        raise ValueError(f"temperature must be at least 0.02 in this plain form, or exp overflows; "
+                         f"got {temperature}. Use nt_xent.")
+    for name, z in (("z1", z1), ("z2", z2)):
+        if not bool((z.norm(dim=1) > 0).all()):
+            raise ValueError(f"{name} holds a row of length 0, which has no direction: its cosine "
+                             "would be 0 / 0. nt_xent counts it as equally far from all.")
+
+
+def _check_weights(**weights: float) -> None:
+    for name, weight in weights.items():
+        if not 0 <= weight <= 1e6:
+            raise ValueError(f"{name} must be from 0 to 1e6; got {weight}.")
 
 
 def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:

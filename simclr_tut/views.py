@@ -43,7 +43,9 @@ def resampling_matrix(start: torch.Tensor, length: torch.Tensor, full: int,
 
     Row i is a triangle round the place that output pixel i covers; when shrinking it is as wide
     as one output pixel, which is what antialiasing means.
+    Raises: TypeError, ValueError for a start and length outside ``full``, or a size below 1.
     """
+    _check_span(start, length, full, size)
     step = length[:, None, None] / size  # input pixels an output pixel covers
     middle = (torch.arange(size, device=start.device)[:, None] + 0.5) * step
     pixel = torch.arange(full, device=start.device) - start[:, None, None]
@@ -94,6 +96,7 @@ def adjust_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 def hue_matrix(turn: torch.Tensor) -> torch.Tensor:
     """Return the ``(N, 3, 3)`` matrices that rotate RGB colours round the grey axis in YIQ."""
+    _check_turn(turn)
     to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213],
                            [0.2115, -0.5227, 0.3112]], dtype=torch.float64)
     angle = turn.double() * (2 * math.pi)
@@ -118,8 +121,10 @@ def color_jitter(
     Source: Chen et al. 2020, Appendix A; clamped after each operation as torchvision does.
     Explained in notebooks/01.
     """
-    images = _check_images(images)
+    images = _check_images(images).float()
     _check_draw(images, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+    _check_order(images, order)
+    brightness, contrast, saturation = (x.float() for x in (brightness, contrast, saturation))
     if images.shape[1] != 3:
         saturation, hue = torch.ones_like(saturation), torch.zeros_like(hue)
     channels = images.shape[1]
@@ -158,6 +163,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -
     images = _check_images(images)
     _check_draw(images, sigma=sigma)
     n, channels, height, width = images.shape
+    _check_whole(kernel_size=kernel_size)
     half = kernel_size // 2
     if kernel_size % 2 == 0 or half >= min(height, width):
         raise ValueError(f"kernel_size must be odd and below {2 * min(height, width)}; "
@@ -192,17 +198,8 @@ class Views:
         color: float = 0.5, color_p: float = 0.8, gray: float = 0.2, blur: float = 0.0,
         ratio: tuple[float, float] = (3 / 4, 4 / 3), hue: float | None = None,
     ) -> None:
-        for name, p in {"flip": flip, "color_p": color_p, "gray": gray, "blur": blur}.items():
-            if not 0 <= p <= 1:
-                raise ValueError(f"{name} is a probability, 0 to 1; got {p}.")
-        if size < 1 or color < 0 or color > 1.25:
-            raise ValueError(f"size must be at least 1 and color 0 to 1.25; got {size}, {color}.")
-        if hue is not None and not (0 <= hue <= 0.5 and color):
-            raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue}, {color}.")
-        if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
-            raise ValueError(f"crop must be (lowest, highest) within (0, 1]; got {crop}.")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f"ratio must be (lowest, highest) above 0; got {ratio}.")
+        _check_settings(size, crop, color, ratio, hue, flip=flip, color_p=color_p, gray=gray,
+                        blur=blur)
         self.size, self.crop, self.flip, self.color = size, crop, flip, color
         self.color_p, self.gray, self.blur, self.ratio = color_p, gray, blur, ratio
         self.hue = 0.2 * color if hue is None else hue
@@ -225,6 +222,8 @@ class Views:
     def draw(self, n: int, height: int, width: int,
              generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Draw the parameters of one view for each of ``n`` images."""
+        _check_whole(n=n, height=height, width=width)
+
         def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
             return torch.rand(*(shape or (n,)), generator=generator) * (high - low) + low
 
@@ -250,6 +249,7 @@ class Views:
               size: int | None = None) -> torch.Tensor:
         """Make the view that ``parameters`` describe: crop, flip, colours, grey, blur."""
         images = _check_images(images)
+        _check_parameters(images, parameters)
         p = {name: value.to(images.device) for name, value in parameters.items()}
         views = hflip(resized_crop(images, p["boxes"], size or self.size), p["flip"])
         if self.color:
@@ -314,15 +314,83 @@ def _check_draw(images: torch.Tensor, **drawn: torch.Tensor) -> None:
         if not isinstance(values, torch.Tensor) or values.shape != images.shape[:1]:
             raise ValueError(f"{name} must be a tensor ({len(images)},), one value an image; got "
                              f"{tuple(getattr(values, 'shape', ()))}.")
+        if name in ("flip", "gray") and values.dtype != torch.bool:
+            raise TypeError(f"{name} must be bool, true where it happens; got {values.dtype}.")
         if values.is_floating_point() and not torch.isfinite(values).all():
             raise ValueError(f"{name} must be finite; got NaN or infinity.")
 
 
+def _check_order(images: torch.Tensor, order: torch.Tensor) -> None:
+    right = isinstance(order, torch.Tensor) and order.shape == (len(images), 4)
+    if not right or not bool((order.sort(dim=1).values == torch.arange(
+            4, device=order.device)).all()) or order.is_floating_point():
+        raise ValueError(f"order must be ({len(images)}, 4) whole numbers, in each row 0 to 3 in "
+                         f"some order; got {getattr(order, 'shape', order)}.")
+
+
+def _check_parameters(images: torch.Tensor, parameters: dict[str, torch.Tensor]) -> None:
+    names = ("boxes", "flip", "brightness", "contrast", "saturation", "hue", "order", "gray",
+             "sigma")
+    for name in names:
+        if not isinstance(parameters.get(name), torch.Tensor):
+            raise ValueError(f"parameters must hold a tensor {name}, as Views.draw gives; got "
+                             f"{parameters.get(name)!r}.")
+
+
+def _check_whole(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}.")
+
+
+def _check_span(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> None:
+    _check_whole(full=full, size=size)
+    for name, values in (("start", start), ("length", length)):
+        if not isinstance(values, torch.Tensor) or values.dim() != 1:
+            raise TypeError(f"{name} must be a tensor (N,); got {type(values).__name__}.")
+    if start.shape != length.shape or not bool(((start >= 0) & (length >= 1)
+                                                & (start + length <= full)).all()):
+        raise ValueError(f"start and length must be (N,), from 0 and 1 up, and end within {full} "
+                         f"pixels; got {tuple(start.shape)} and {tuple(length.shape)}.")
+
+
+def _check_turn(turn: torch.Tensor) -> None:
+    if not isinstance(turn, torch.Tensor) or turn.dim() != 1 or turn.is_complex():
+        raise TypeError(f"turn must be a tensor (N,); got {getattr(turn, 'shape', type(turn))}.")
+    if not torch.isfinite(turn).all():
+        raise ValueError("turn must be finite; got NaN or infinity.")
+
+
+def _check_settings(size: int, crop: tuple[float, float] | None, color: float,
+                    ratio: tuple[float, float], hue: float | None, **chances: float) -> None:
+    """Say what ``Views`` cannot draw from."""
+    def number(value: object) -> bool:
+        return isinstance(value, int | float) and math.isfinite(value)
+
+    def pair(value: object) -> bool:
+        return (isinstance(value, tuple | list) and len(value) == 2
+                and all(map(number, value)) and 0 < value[0] <= value[1])
+
+    _check_whole(size=size)
+    for name, p in chances.items():
+        if not number(p) or not 0 <= p <= 1:
+            raise ValueError(f"{name} is a probability, 0 to 1; got {p!r}.")
+    if not number(color) or not 0 <= color <= 1.25:
+        raise ValueError(f"color must be 0 to 1.25; got {color!r}.")
+    if hue is not None and not (number(hue) and 0 <= hue <= 0.5 and color):
+        raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue!r}, {color}.")
+    if crop is not None and not (pair(crop) and crop[1] <= 1):
+        raise ValueError(f"crop must be (lowest, highest) within (0, 1]; got {crop!r}.")
+    if not pair(ratio):
+        raise ValueError(f"ratio must be (lowest, highest) above 0; got {ratio!r}.")
+
+
 def _check_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
     images = _check_images(images)
-    if size < 1 or boxes.shape != (len(images), 4):
-        raise ValueError(f"boxes must be ({len(images)}, 4) and size at least 1; got "
-                         f"{tuple(boxes.shape)} and {size}.")
+    _check_whole(size=size)
+    if not isinstance(boxes, torch.Tensor) or boxes.shape != (len(images), 4):
+        raise ValueError(f"boxes must be a tensor ({len(images)}, 4); got "
+                         f"{tuple(getattr(boxes, 'shape', ()))}.")
     top, left, height, width = boxes.unbind(1)
     inside = ((top >= 0) & (left >= 0) & (height >= 1) & (width >= 1)
               & (top + height <= images.shape[2]) & (left + width <= images.shape[3]))
