@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -70,8 +71,8 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
     if layer not in ("h", "z") or (layer == "z" and not hasattr(model, "head")):
         raise ValueError(f'layer must be "h", or "z" for a model with a head; got {layer!r}.')
     _check_encodable(images)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number, at least 1; got {batch_size!r}.")
     forward = model if layer == "z" else getattr(model, "encode", model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
@@ -216,9 +217,7 @@ def fit_probe(
     """
     columns = _check_labelled("train", train_features, train_labels)
     _check_labelled("validation", validation_features, validation_labels, columns)
-    strengths = tuple(strengths)
-    if not strengths or not min(strengths) > 0:
-        raise ValueError(f"strengths must hold at least one C, all above 0; got {strengths}.")
+    strengths = _check_fit(strengths, iterations)
     if len(train_labels.unique()) < 2:
         raise ValueError("train_labels must hold at least two classes.")
     scaler = StandardScaler().fit(train_features.detach().numpy())
@@ -264,9 +263,9 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
     """
     columns = _check_labelled("train", train_features, train_values, what="values")
     _check_labelled("test", test_features, test_values, columns, what="values")
-    if not strength > 0:
-        raise ValueError(f"strength must be above 0; got {strength}.")
-    if not float(test_values.float().var()) > 0:
+    if not isinstance(strength, int | float) or not 0 < strength < math.inf:
+        raise ValueError(f"strength must be above 0 and finite; got {strength!r}.")
+    if len(test_values) < 2 or not float(test_values.float().var()) > 0:
         raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
     # float64: float32 would be ill-conditioned
     x, t = (f.detach().double().numpy() for f in (train_features, test_features))
@@ -304,8 +303,11 @@ def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> 
     Args: predictions, labels: ``(N,)`` int64, 0 … K - 1.  classes: K.
     Raises: ValueError for a class outside 0 … K - 1 or lengths that differ.
     """
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise ValueError(f"classes must be a whole number, at least 1; got {classes!r}.")
     for name, values in (("predictions", predictions), ("labels", labels)):
-        _check_labels(name, values, len(labels), classes)
+        _check_labels(name, values, len(labels) if isinstance(labels, torch.Tensor)
+                      and labels.dim() else 0, classes)
     return torch.bincount(labels * classes + predictions, minlength=classes**2).view(
         classes, classes)
 
@@ -335,8 +337,7 @@ def record(folder: str | Path, name: str, value: float, **facts: object) -> None
     Raises: ValueError for a value that is not finite or a damaged file; OSError, with what to do,
         if the folder cannot be written.
     """
-    if not np.isfinite(float(value)):
-        raise ValueError(f"value must be finite, to be recorded as {name!r}; got {value}.")
+    _check_record(name, value)
     path = Path(folder) / "results.json"
     key = {k: facts.get(k) for k in ("dataset", "measure", "seed")}
     kept = [r for r in read_records(folder)
@@ -397,7 +398,11 @@ def read_benchmark(name: str, path: str | Path | None = None) -> list[dict]:
     path = Path(path) if path else Path(__file__).parent / "assets" / "results" / f"{name}.jsonl"
     if not path.exists():
         raise FileNotFoundError(f"{path.name} is missing. Make it with `{command}`.")
-    whole_lines = path.read_text().rpartition("\n")[0]  # what follows was cut by a kill
+    try:
+        whole_lines = path.read_text(encoding="utf-8").rpartition("\n")[0]  # the rest was cut off
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is no text ({error}). Delete it and run `{command}`."
+                         ) from error
     records = []
     for number, line in enumerate(whole_lines.splitlines(), 1):
         try:
@@ -461,6 +466,28 @@ def _check_labelled(part: str, x: torch.Tensor, y: torch.Tensor, columns: int | 
         raise ValueError(f"{part}_values must be a finite tensor ({len(x)},), one a row; got "
                          f"{tuple(getattr(y, 'shape', ()))}.")
     return x.shape[1]
+
+
+def _check_fit(strengths: Iterable[float], iterations: int) -> tuple[float, ...]:
+    strengths = tuple(strengths) if isinstance(strengths, Iterable) else (strengths,)
+    if not strengths or not all(isinstance(s, int | float) and 0 < s < math.inf
+                                for s in strengths):
+        raise ValueError("strengths must hold at least one C, all above 0 and finite; got "
+                         f"{strengths}.")
+    if not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations must be a whole number, at least 1; got {iterations!r}.")
+    return strengths
+
+
+def _check_record(name: str, value: float) -> None:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name must be a word or more; got {name!r}.")
+    try:
+        finite = math.isfinite(float(value))
+    except (TypeError, ValueError):
+        finite = False
+    if not finite:
+        raise ValueError(f"value must be finite, to be recorded as {name!r}; got {value!r}.")
 
 
 def _check_encodable(images: torch.Tensor) -> None:

@@ -51,11 +51,15 @@ def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> t
     _check_views(z, temperature)
     unit = F.normalize(torch.cat(tuple(z)).float(), dim=1)  # (VN, D)
     similarity = unit @ unit.T / temperature  # (VN, VN)
-    image = torch.arange(len(z[0]), device=unit.device).repeat(len(z))
+    views, n = len(z), len(z[0])
+    image = torch.arange(n, device=unit.device).repeat(views)
     same = image[:, None] == image
-    negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
-    loss = torch.logaddexp(similarity, negatives) - similarity
-    return loss[same ^ torch.eye(len(unit), dtype=torch.bool, device=unit.device)].mean()
+    negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1).view(views, 1, n)
+    # [a, b, i]: image i in view a, the anchor, and in view b
+    positive = similarity.view(views, n, views, n).diagonal(dim1=1, dim2=3)  # (V, V, N)
+    loss = torch.logaddexp(positive, negatives) - positive
+    itself = torch.eye(views, device=unit.device)[:, :, None]
+    return (loss * (1 - itself)).sum() / (views * (views - 1) * n)
 
 
 def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
@@ -330,9 +334,9 @@ def _check_count(n: int, views: int) -> None:
 
 
 def _check_views(z: Sequence[torch.Tensor], temperature: float) -> None:
-    if isinstance(z, torch.Tensor) or len(z) < 2:
+    if not isinstance(z, Sequence) or len(z) < 2:
         raise ValueError("z must be a list of at least two views' embeddings, each (N, D); got "
-                         f"{'one tensor' if isinstance(z, torch.Tensor) else len(z)}.")
+                         f"{len(z) if isinstance(z, Sequence) else type(z).__name__}.")
     for other in z[1:]:
         _check_pairs(z[0], other, temperature)
 

@@ -107,6 +107,7 @@ def adjust_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 def hue_matrix(turn: torch.Tensor) -> torch.Tensor:
     """Return the ``(N, 3, 3)`` matrices that rotate RGB colours round the grey axis in YIQ."""
+    _check_turn(turn)
     to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213],
                            [0.2115, -0.5227, 0.3112]], dtype=torch.float64)
     angle = turn.double() * (2 * math.pi)
@@ -182,20 +183,8 @@ class Views:
         ratio: tuple[float, float] = (3 / 4, 4 / 3), hue: float | None = None,
         count: int = 2,
     ) -> None:
-        for name, p in {"flip": flip, "color_p": color_p, "gray": gray, "blur": blur}.items():
-            if not 0 <= p <= 1:
-                raise ValueError(f"{name} is a probability, 0 to 1; got {p}.")
-        _check_size(size)
-        if not isinstance(count, int) or count < 2:
-            raise ValueError(f"count must be a whole number, at least 2 views; got {count!r}.")
-        if not 0 <= color <= 1.25:
-            raise ValueError(f"color must be 0 to 1.25; got {color}.")
-        if hue is not None and not (0 <= hue <= 0.5 and color):
-            raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue}, {color}.")
-        if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
-            raise ValueError(f"crop must be (lowest, highest) within (0, 1]; got {crop}.")
-        if not 0 < ratio[0] <= ratio[1] < math.inf:
-            raise ValueError(f"ratio must be (lowest, highest), finite and above 0; got {ratio}.")
+        _check_settings(size, count, crop, color, ratio, hue, flip=flip, color_p=color_p,
+                        gray=gray, blur=blur)
         self.size, self.crop, self.flip, self.color = size, crop, flip, color
         self.color_p, self.gray, self.blur, self.ratio = color_p, gray, blur, ratio
         self.hue = 0.2 * color if hue is None else hue
@@ -220,6 +209,8 @@ class Views:
     def draw(self, n: int, height: int, width: int,
              generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Draw the parameters of one view for each of ``n`` images."""
+        _check_whole(n=n, height=height, width=width)
+
         def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
             return torch.rand(*(shape or (n,)), generator=generator) * (high - low) + low
 
@@ -449,8 +440,54 @@ def _check_size(size: int) -> None:
         raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
 
 
+def _check_whole(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}.")
+
+
+def _check_turn(turn: torch.Tensor) -> None:
+    if not isinstance(turn, torch.Tensor) or turn.dim() != 1 or turn.is_complex():
+        raise TypeError(f"turn must be a tensor (N,); got {getattr(turn, 'shape', type(turn))}.")
+    if turn.device.type == "cpu" and not torch.isfinite(turn).all():
+        raise ValueError("turn must be finite; got NaN or infinity.")
+
+
+def _check_settings(size: int, count: int, crop: tuple[float, float] | None, color: float,
+                    ratio: tuple[float, float], hue: float | None, **chances: float) -> None:
+    """Say what ``Views`` cannot draw from."""
+    def number(value: object) -> bool:
+        return isinstance(value, int | float) and math.isfinite(value)
+
+    def pair(value: object) -> bool:
+        return (isinstance(value, tuple | list) and len(value) == 2
+                and all(map(number, value)) and 0 < value[0] <= value[1])
+
+    _check_size(size)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
+        raise ValueError(f"count must be a whole number, at least 2 views; got {count!r}.")
+    for name, p in chances.items():
+        if not number(p) or not 0 <= p <= 1:
+            raise ValueError(f"{name} is a probability, 0 to 1; got {p!r}.")
+    if not number(color) or not 0 <= color <= 1.25:
+        raise ValueError(f"color must be 0 to 1.25; got {color!r}.")
+    if hue is not None and not (number(hue) and 0 <= hue <= 0.5 and color):
+        raise ValueError(f"hue must be 0 to 0.5, with color above 0; got {hue!r}, {color}.")
+    if crop is not None and not (pair(crop) and crop[1] <= 1):
+        raise ValueError(f"crop must be (lowest, highest) within (0, 1]; got {crop!r}.")
+    if not pair(ratio):
+        raise ValueError(f"ratio must be (lowest, highest), finite and above 0; got {ratio!r}.")
+
+
 def _check_span(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> None:
     _check_size(size)
+    _check_whole(full=full)
+    for name, values in (("start", start), ("length", length)):
+        if not isinstance(values, torch.Tensor) or values.dim() != 1 or values.is_complex():
+            raise TypeError(f"{name} must be a tensor (N,); got {type(values).__name__}.")
+    if start.shape != length.shape:
+        raise ValueError("start and length must have one value an image; got "
+                         f"{tuple(start.shape)} and {tuple(length.shape)}.")
     if start.device.type != "cpu":
         return  # a look at values makes a GPU wait
     inside = (start >= 0) & (length >= 1) & (start + length <= full)

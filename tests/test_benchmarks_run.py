@@ -5,7 +5,7 @@ import queue
 import pytest
 import torch
 
-from benchmarks import knn, loss, recipe_search, step, views
+from benchmarks import folder, knn, loss, processes, recipe_search, step, views
 from simclr_tut import config, losses, models
 
 
@@ -44,6 +44,23 @@ def test_views_are_counted_by_the_second():
     assert rate > 0 and len(calls) > 3
     picture = views.pictures(96, 2)
     assert picture.shape == (2, 3, 96, 96) and picture.dtype == torch.uint8
+
+
+def test_a_folder_is_built_and_trained_on_in_processes_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("SIMCLR_TUT_DATA", raising=False)
+    folder.make_folder(tmp_path / "pictures", 40)
+    files = list((tmp_path / "pictures").rglob("*.*"))
+    assert len(files) == 40 and {p.suffix for p in files} == {".jpeg", ".png"}
+    for phase in ("build", "train"):
+        found = folder.apart(phase, tmp_path / "pictures", tmp_path / "cache", 16, 2)
+        assert found["pictures"] == 40 and 0 < found["before"] <= found["peak"] < 4000
+    assert found["steps"] == 2
+
+
+@pytest.mark.parametrize("name", processes.ARRANGEMENTS)
+def test_both_arrangements_of_processes_report_a_rate(name):
+    count, threads = processes.ARRANGEMENTS[name]
+    assert processes.pictures_per_second(count, threads, 2, 16) > 0
 
 
 def test_every_variant_of_the_search_builds_and_is_a_recipe():
