@@ -93,13 +93,14 @@ def panels(parts: Sequence[dict], title: str = "") -> Figure:
     """Draw small curve plots side by side, as ours beside the paper's.
 
     Args: parts: dicts with x (numbers or names), series, title, xlabel, ylabel; where wanted lines,
-        logx, and intervals: true when each series is (mean, low, high).
+        logx, legend (false: none), and intervals: true when each series is (mean, low, high).
     """
     columns = min(len(parts), 2)
     rows = -(-len(parts) // columns)
     fig, axes = figure(rows, columns, 2.7 * rows + 0.3, title)
     for ax, part in zip(axes.flat, parts, strict=False):
-        _draw_curves(ax, part["x"], part["series"], part.get("lines"), part.get("intervals", False))
+        _draw_curves(ax, part["x"], part["series"], part.get("lines"),
+                     part.get("intervals", False), part.get("legend", True))
         ax.set(xlabel=part["xlabel"], ylabel=part["ylabel"])
         if part.get("logx"):
             _logarithmic(ax, part["x"])
