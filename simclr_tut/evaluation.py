@@ -312,22 +312,35 @@ def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> 
         classes, classes)
 
 
-def interval(values: Iterable[float]) -> tuple[float, float, float]:
+def interval(values: Iterable[float], top: float | None = None) -> tuple[float, float, float]:
     """Return mean, low and high of a 95 % t-interval; of one value, the value three times.
 
-    Raises: ValueError if there is no value, or one that is not finite. Explained in notebooks/05.
+    Args: top: 1 for shares, 100 for percentages: low and high are then worked out on the scale of
+        log-odds, ln(v / (top - v)), and never leave 0 to ``top``. None: on the values themselves.
+    Raises: ValueError for no value, values that are not finite, or outside 0 to ``top``.
+    Explained in notebooks/05 and 06.
     """
+    from scipy.special import expit, logit
     from scipy.stats import t
 
     values = np.asarray(list(values), dtype=float)
     if len(values) == 0 or not np.isfinite(values).all():
         raise ValueError("interval needs at least one value, and finite values; got "
                          f"{values.tolist()[:5]}.")
+    if top is not None and not (0 <= values.min() and values.max() <= top):
+        raise ValueError(f"values must lie between 0 and top = {top}; got {values.min():g} to "
+                         f"{values.max():g}.")
     mean = float(values.mean())
-    if len(values) == 1:
+    if len(values) == 1 or np.ptp(values) == 0:
         return mean, mean, mean
+    if top is not None:  # a share of exactly 0 or 1 has no finite log-odds
+        values = logit((values / top).clip(1e-4, 1 - 1e-4))
+    middle = float(values.mean())
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
+    if top is None:
+        return mean, middle - half, middle + half
+    low, high = (float(top * expit(middle + side * half)) for side in (-1, 1))
+    return mean, min(low, mean), max(high, mean)
 
 
 def record(folder: str | Path, name: str, value: float, **facts: object) -> None:

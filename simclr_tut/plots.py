@@ -96,13 +96,20 @@ def curves(x, series: Mapping[str, Sequence[float]], title: str, xlabel: str, yl
 
 
 def panels(parts: Sequence[dict], title: str = "") -> Figure:
-    """Draw small curve plots side by side; each part: x, series, title, xlabel, ylabel, lines."""
+    """Draw small curve plots side by side, as ours beside the paper's.
+
+    Args: parts: dicts with x (numbers or names), series, title, xlabel, ylabel; where wanted lines,
+        logx, legend (false: none), and intervals: true when each series is (mean, low, high).
+    """
     columns = min(len(parts), 2)
     rows = -(-len(parts) // columns)
     fig, axes = figure(rows, columns, 2.7 * rows + 0.3, title)
     for ax, part in zip(axes.flat, parts, strict=False):
-        _draw_curves(ax, part["x"], part["series"], part.get("lines"))
+        _draw_curves(ax, part["x"], part["series"], part.get("lines"),
+                     part.get("intervals", False), part.get("legend", True))
         ax.set(xlabel=part["xlabel"], ylabel=part["ylabel"])
+        if part.get("logx"):
+            _logarithmic(ax, part["x"])
         ax.set_title(textwrap.fill(part["title"], 40), fontsize=10)
     for ax in axes.flat[len(parts):]:
         ax.set_visible(False)
@@ -115,11 +122,17 @@ def lines_with_intervals(x, series: Mapping, title: str, xlabel: str, ylabel: st
     fig, axes = figure(height=4.0, title=title)
     ax = axes[0, 0]
     _draw_curves(ax, x, series, lines, intervals=True)
-    ax.set(xlabel=xlabel, ylabel=ylabel, **({"xscale": "log"} if logx else {}))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     if logx:
-        ax.set_xticks(list(x), [f"{v:g}" for v in x])
-        ax.minorticks_off()
+        _logarithmic(ax, x)
     return fig
+
+
+def _logarithmic(ax: Axes, x: Sequence[float]) -> None:
+    """Put x on a logarithmic axis and name its own values there."""
+    ax.set_xscale("log")
+    ax.set_xticks(list(x), [f"{v:g}" for v in x])
+    ax.minorticks_off()
 
 
 def bars(names: Sequence[str], values: Sequence[float], errors=None, title: str = "",

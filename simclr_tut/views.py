@@ -105,6 +105,32 @@ def adjust_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     return _multiply(hue_matrix(turn), images).clamp(0, 1)
 
 
+def turn_hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Rotate each image's hues by ``turn``, ``(N,)`` in turns, in HSV: brightness may change.
+
+    ``adjust_hue`` keeps the luma of each pixel, in which yellow stays lighter than blue was; this
+    keeps the largest and the smallest of red, green, blue.
+    Source: Chen et al. 2020, Appendix A; equals torchvision's adjust_hue.
+    Explained in notebooks/06.
+    """
+    images = _check_images(images)
+    _check_draw(images, "any", turn=turn)
+    if images.shape[1] == 1:
+        return images
+    value, place = images.max(dim=1)  # (N, H, W); place: which channel is largest
+    chroma = value - images.amin(dim=1)
+    red, green, blue = images.unbind(1)
+    ahead = torch.where(place == 0, green - blue, torch.where(place == 1, blue - red, red - green))
+    hue = ahead / chroma.clamp_min(1e-7) + 2 * place + 6 * turn[:, None, None]  # in sixths
+    return torch.stack([value - chroma * _fall((hue + n) % 6) for n in (5, 3, 1)], dim=1)
+
+
+def _fall(place: torch.Tensor) -> torch.Tensor:
+    """How far a channel lies below the largest, as a share of the chroma, by sixths of the circle.
+    """
+    return torch.minimum(place, 4 - place).clamp(0, 1)
+
+
 def hue_matrix(turn: torch.Tensor) -> torch.Tensor:
     """Return the ``(N, 3, 3)`` matrices that rotate RGB colours round the grey axis in YIQ."""
     _check_turn(turn)
@@ -172,6 +198,7 @@ class Views:
         gray: probability of grey.  blur: probability of blur, sigma 0.1 to 2.
         ratio: lowest and highest width / height of the box.
         hue: largest turn of the hue, as a share of the full circle, 0 to 0.5; None for 0.2s.
+        hsv: turn the hue by ``turn_hue``, after the other operations, not by a matrix among them.
         count: how many views.
     Source: Chen et al. 2020, section 3 and Appendix A; s = 0.5 and no blur for CIFAR-10 (B.9).
     Explained in notebooks/01.
@@ -180,14 +207,14 @@ class Views:
     def __init__(
         self, size: int, crop: tuple[float, float] | None = (0.2, 1.0), flip: float = 0.5,
         color: float = 0.5, color_p: float = 0.8, gray: float = 0.2, blur: float = 0.0,
-        ratio: tuple[float, float] = (3 / 4, 4 / 3), hue: float | None = None,
+        ratio: tuple[float, float] = (3 / 4, 4 / 3), hue: float | None = None, hsv: bool = False,
         count: int = 2,
     ) -> None:
         _check_settings(size, count, crop, color, ratio, hue, flip=flip, color_p=color_p,
                         gray=gray, blur=blur)
         self.size, self.crop, self.flip, self.color = size, crop, flip, color
         self.color_p, self.gray, self.blur, self.ratio = color_p, gray, blur, ratio
-        self.hue = 0.2 * color if hue is None else hue
+        self.hue, self.hsv = 0.2 * color if hue is None else hue, hsv
         self.count = count
 
     @property
@@ -258,8 +285,11 @@ class Views:
         p = {name: torch.cat([one[name] for one in draws]) for name in draws[0]}
         steps = []  # matrices and offsets, made where the draws are: on the CPU
         if self.color:
+            turn = torch.zeros_like(p["hue"]) if self.hsv else p["hue"]
             steps.append(_color_steps(views.shape[1], p["brightness"], p["contrast"],
-                                      p["saturation"], p["hue"], p["order"]))
+                                      p["saturation"], turn, p["order"]))
+        if self.color and self.hsv:
+            views = turn_hue(_recolor(views, *map(near, steps.pop())), near(p["hue"]))
         if self.gray and views.shape[1] == 3:
             steps.append(_gray_step(p["gray"]))
         if steps:

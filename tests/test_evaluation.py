@@ -125,6 +125,26 @@ def test_intervals_equal_a_table_of_t():
         evaluation.interval([])
 
 
+def test_intervals_of_percentages_stay_between_0_and_100():
+    values = [79.0, 99.0, 60.0]
+    assert evaluation.interval(values)[2] > 100  # what the plain interval says of a percentage
+    mean, low, high = evaluation.interval(values, top=100)
+    assert 0 < low < 60 and 99 < high < 100 and mean == pytest.approx(np.mean(values))
+    odds = [math.log(v / (100 - v)) for v in values]  # the t-table again: 4.3027 at 2 degrees
+    half = 4.3027 * float(np.std(odds, ddof=1)) / math.sqrt(3)
+    for bound, expected in ((low, np.mean(odds) - half), (high, np.mean(odds) + half)):
+        assert math.log(bound / (100 - bound)) == pytest.approx(expected, abs=1e-3)
+    near = [50.0, 50.1, 50.2, 49.9]  # far from both ends the two agree
+    plain = evaluation.interval(near)
+    assert evaluation.interval(near, top=100) == pytest.approx(plain, abs=1e-3)
+    mirrored = evaluation.interval([100 - v for v in values], top=100)
+    assert mirrored == pytest.approx((100 - mean, 100 - high, 100 - low))
+    assert evaluation.interval([0.0, 0.0], top=1) == (0, 0, 0)
+    assert 0 <= evaluation.interval([0.0, 0.5, 1.0], top=1)[1] < 0.5
+    with pytest.raises(ValueError, match="between 0 and top = 1"):
+        evaluation.interval([0.5, 79], top=1)
+
+
 def test_confusion_counts_pairs():
     matrix = evaluation.confusion(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 2]), 3)
     assert matrix.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]

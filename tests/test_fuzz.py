@@ -283,7 +283,8 @@ def test_hue_matrix(turn):
 
 
 @pytest.mark.parametrize("name", ["hflip", "to_grayscale", "adjust_brightness", "adjust_contrast",
-                                  "adjust_saturation", "adjust_hue", "gaussian_blur"])
+                                  "adjust_saturation", "adjust_hue", "turn_hue",
+                                  "gaussian_blur"])
 @FUZZ
 @given(images=st.one_of(batches(), odd_things), drawn=tensors((1, 1), 4), matching=st.booleans(),
        kernel=st.integers(-1, 9))

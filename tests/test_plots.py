@@ -37,6 +37,18 @@ def test_grids_take_bytes_and_floats_and_panels_hold_their_titles():
     assert [a.get_title() for a in figure.axes][:2] == ["left", "right"]
 
 
+def test_ours_and_the_paper_s_stand_side_by_side_each_on_its_own_axes():
+    ours = {"x": [0.1, 1, 10], "series": {"a": (X, [0, 1, 2], [2, 3, 4])}, "intervals": True,
+            "logx": True, "title": "ours", "xlabel": "x", "ylabel": "y"}
+    paper = {"x": ["none", "linear", "MLP"], "series": {"b": X}, "title": "paper", "xlabel": "head",
+             "ylabel": "points"}
+    left, right = plots.panels([ours, paper]).axes
+    assert left.get_xscale() == "log" and right.get_xscale() == "linear"
+    assert [t.get_text() for t in left.get_xticklabels()] == ["0.1", "1", "10"]
+    assert len(left.collections) == 1 and not right.collections  # the band
+    assert [t.get_text() for t in right.get_xticklabels()] == ["none", "linear", "MLP"]
+
+
 def test_shown_figures_carry_png_and_alt_text(monkeypatch):
     import IPython.display
 

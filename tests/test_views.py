@@ -207,6 +207,33 @@ def test_a_draw_changed_by_hand_is_checked(images, drawn, name, wrong, message):
         Views(32).apply(images, {**drawn, name: wrong})
 
 
+def test_a_turn_in_hsv_equals_torchvision_s(images):
+    images = images.clone()
+    images[0] = images[0, :1]  # grey: no hue at all
+    turn = torch.linspace(-0.5, 0.5, len(images))
+    expected = torch.stack([reference.adjust_hue(image, float(t))
+                            for image, t in zip(images.float() / 255, turn, strict=True)])
+    torch.testing.assert_close(views.turn_hue(images, turn), expected, atol=1e-5, rtol=0)
+    grey = images[:, :1]
+    torch.testing.assert_close(views.turn_hue(grey, turn), grey.float() / 255)
+
+
+def test_yellow_turned_by_a_half_becomes_dark_in_hsv_only():
+    yellow = torch.tensor([0.7, 0.7, 0.4]).view(1, 3, 1, 1)
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    half = torch.tensor([0.5])
+    kept, turned = ((luma * turn(yellow, half)).sum() / (luma * yellow).sum()
+                    for turn in (views.adjust_hue, views.turn_hue))
+    assert kept > 0.95 and turned < 0.75
+
+
+def test_views_in_hsv_turn_the_hue_after_the_other_operations(images):
+    policy = Views(24, color=1.0, color_p=1.0, hue=0.5, hsv=True, gray=0)
+    drawn = policy.draw(len(images), *images.shape[2:])
+    without = Views(24, color=1.0, gray=0).apply(images, {**drawn, "hue": 0 * drawn["hue"]})
+    torch.testing.assert_close(policy.apply(images, drawn), views.turn_hue(without, drawn["hue"]))
+
+
 def test_hue_can_turn_further_than_the_strength_says():
     drawn = {hue: Views(32, color=0.5, color_p=1.0, hue=hue).draw(2000, 32, 32)["hue"].abs().max()
              for hue in (None, 0.0, 0.5)}
