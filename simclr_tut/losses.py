@@ -155,6 +155,9 @@ def info_nce(
     _check_one_device(queries, queue=queue)
     _check_pairs(queries, keys, temperature)
     _check_matrix(queue, "queue", 1)
+    if queue.shape[1] != queries.shape[1]:
+        raise ValueError(f"queue must hold keys of {queries.shape[1]} dimensions, as the queries "
+                         f"have; got {tuple(queue.shape)}.")
     queries, keys, queue = (F.normalize(x.float(), dim=1) for x in (queries, keys, queue))
     positive = (queries * keys).sum(dim=1, keepdim=True)  # (N, 1)
     logits = torch.cat([positive, queries @ queue.T], dim=1) / temperature  # (N, 1 + K)
@@ -170,8 +173,11 @@ def sup_con(
     Args: labels: ``(N,)`` int64.
     Source: Khosla et al. 2020, Eq. 2 (the sum outside the logarithm).
     """
-    _check_one_device(z1, labels=labels)
     _check_pairs(z1, z2, temperature)
+    if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
+        raise TypeError("labels must be a tensor of whole numbers, (N,) int64; got "
+                        f"{type(labels).__name__} {getattr(labels, 'dtype', '')}.")
+    _check_one_device(z1, labels=labels)
     if labels.shape != (len(z1),):
         raise ValueError(f"labels must be ({len(z1)},), one a pair; got {tuple(labels.shape)}.")
     z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
@@ -253,7 +259,8 @@ def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None
         raise ValueError(f"z1 and z2 must have the same shape (N, D); got {tuple(z1.shape)} and "
                          f"{tuple(z2.shape)}. Did one view skip the projection head?")
     if len(z1) < 2:
-        raise ValueError("z1 and z2 must hold at least 2 images, or there is no negative; got 1.")
+        raise ValueError("z1 and z2 must hold at least 2 images, or there is nothing to compare "
+                         "them with; got 1.")
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature must be above 0 and finite; got {temperature}. "
                          "Chen et al. 2020 use 0.1 to 0.5.")

@@ -6,6 +6,7 @@ gives the weights of the run that was not.
 
 from __future__ import annotations
 
+import inspect
 import math
 import signal
 import threading
@@ -131,13 +132,23 @@ def pretrain(
         folder: where the checkpoint lives; a run found there is resumed. None: no checkpoint.
         labels: ``(N,)`` int64, for a method that wants them (SupCon): the last of its views.
     Returns: the history, also after an interrupt (``history.interrupted``).
-    Raises: ValueError for too few images or a checkpoint of another run; FloatingPointError
-        when the loss is no longer a number; OSError when the last checkpoint cannot be written;
-        ConnectionError when another process is lost.
+    Raises: ValueError for too few images, labels without use, or a checkpoint of another run;
+        TypeError for views that do not fit the method's loss; FloatingPointError when the loss is
+        no longer a number; OSError when the last checkpoint cannot be written; ConnectionError
+        when another process is lost.
     Explained in notebooks/04.
     """
     if hasattr(model, "loss"):
+        takes = inspect.signature(model.loss)
+
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+            try:
+                takes.bind(*inputs)
+            except TypeError as error:
+                raise TypeError(
+                    f"{type(module).__name__}.loss takes {', '.join(takes.parameters)}; the views "
+                    f"and labels gave {len(inputs)} tensors. Use views that make as many, and "
+                    "labels only for a method that wants them.") from error
             return module.loss(*inputs)
         if processes()[1] > 1:
             raise ValueError("a model with its own loss trains in one process, for its negatives "
@@ -147,6 +158,9 @@ def pretrain(
 
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
             return chosen_objective(module, inputs, recipe.temperature)
+        if labels is not None:
+            raise ValueError("labels are for a method whose loss takes them, such as "
+                             "methods.SupCon; SimCLR learns without. Leave labels=None.")
 
     images = _near(images)
 

@@ -1,0 +1,192 @@
+"""A part of ``methods``: learning by prediction and by drawing, each with its own small head."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Decoder(nn.Module):
+    """Turn codes ``(N, D)`` into pictures ``(N, C, S, S)`` in [0, 1].
+
+    Raises: ValueError if S is no multiple of 8, or D or C is below 1.
+    """
+
+    def __init__(self, code_dim: int, size: int = 32, channels: int = 3) -> None:
+        super().__init__()
+        if size < 8 or size % 8 or code_dim < 1 or channels < 1:
+            raise ValueError("size must be a multiple of 8, code_dim and channels at least 1; got "
+                             f"{size}, {code_dim} and {channels}.")
+        self.start, self.shape = size // 8, (channels, size, size)
+        self.widen = nn.Linear(code_dim, 64 * self.start**2)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(64), nn.ReLU(), nn.ConvTranspose2d(64, 32, 4, 2, 1),
+            nn.BatchNorm2d(32), nn.ReLU(), nn.ConvTranspose2d(32, 16, 4, 2, 1),
+            nn.BatchNorm2d(16), nn.ReLU(),
+            nn.ConvTranspose2d(16, channels, 4, 2, 1), nn.Sigmoid(),
+        )
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        return self.layers(self.widen(code).view(-1, 64, self.start, self.start))
+
+    def check(self, pictures: torch.Tensor) -> None:
+        """Raise ValueError unless ``pictures`` are float and of the size that is drawn here."""
+        came = tuple(pictures.shape)
+        if not pictures.is_floating_point() or came[-3:] != self.shape:
+            raise ValueError(f"expected float pictures of shape {self.shape}, as the decoder draws "
+                             f"them; got {came} {pictures.dtype}. Build the method with size= and "
+                             "channels=, and make floats with methods.whole_pictures.")
+
+
+class Predictive(nn.Module):
+    """Predict the next frame from the frames before it, and learn from the error.
+
+    Each earlier frame is encoded; a recurrent cell sums them up; a decoder draws the next frame.
+    Source: after the idea of PredNet, Lotter et al. 2017 (arXiv 1605.08104), in miniature.
+    """
+
+    def __init__(self, encoder: nn.Module, size: int = 32, channels: int = 3) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.memory = nn.GRU(encoder.feature_dim, encoder.feature_dim, batch_first=True)
+        self.decoder = Decoder(encoder.feature_dim, size, channels)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return h, ``(N, F)``, of single frames."""
+        return self.encoder(x)
+
+    def predict(self, past: torch.Tensor) -> torch.Tensor:
+        """Draw the frame after ``past``, ``(N, T, C, H, W)``."""
+        n, frames = past.shape[:2]
+        h = self.encoder(past.flatten(0, 1)).float().view(n, frames, -1)
+        with torch.autocast(past.device.type, enabled=False):
+            summary = self.memory(h)[0][:, -1]  # (N, F)
+        return self.decoder(summary)
+
+    def loss(self, frames: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of the last frame, predicted from the others, over 2 x 0.1^2.
+
+        The factor, a Gaussian's with the noise of ``Generative``, keeps learning rates alike.
+        Raises: ValueError for fewer than two frames, or frames of another size than is drawn.
+        """
+        if frames.dim() != 5 or frames.shape[1] < 2:
+            raise ValueError("frames must be (N, T, C, H, W) with T >= 2; got "
+                             f"{tuple(frames.shape)}.")
+        self.decoder.check(frames)
+        drawn = self.predict(frames[:, :-1]).float()
+        return F.mse_loss(drawn, frames[:, -1]) / (2 * 0.1**2)
+
+
+class Generative(nn.Module):
+    """A variational autoencoder: describe pictures in a few numbers, draw new ones from noise.
+
+    Args: noise: the decoder's standard deviation; lower makes the code say more of the picture.
+    Raises: ValueError for noise <= 0, and from ``loss`` for pictures of another size.
+    Source: Kingma and Welling 2014 (arXiv 1312.6114), Eq. 10 with a Gaussian decoder.
+    """
+
+    def __init__(self, encoder: nn.Module, code_dim: int = 32, size: int = 32, channels: int = 3,
+                 noise: float = 0.1) -> None:
+        super().__init__()
+        if not noise > 0:
+            raise ValueError(f"noise must be above 0; got {noise}.")
+        self.encoder, self.code_dim, self.noise = encoder, code_dim, noise
+        self.describe = nn.Linear(encoder.feature_dim, 2 * code_dim)
+        self.decoder = Decoder(code_dim, size, channels)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return h, ``(N, F)``."""
+        return self.encoder(x)
+
+    def loss(self, images: torch.Tensor) -> torch.Tensor:
+        """Minus the evidence lower bound, without constants, in nats a pixel."""
+        self.decoder.check(images)
+        mean, log_variance = self.describe(self.encoder(images)).float().chunk(2, dim=1)
+        log_variance = log_variance.clamp(-10, 10)
+        code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        drawn = self.decoder(code).float()
+        error = F.mse_loss(drawn, images, reduction="sum") / (2 * self.noise**2)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
+        return (error + divergence) / images.numel()
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw ``n`` new pictures, ``(n, C, S, S)`` in [0, 1]."""
+        return draw(self.decoder, self.code_dim, n, generator)
+
+
+class Adversarial(nn.Module):
+    """A small GAN: a generator draws pictures, a discriminator tells them from real ones.
+
+    The discriminator's body is the encoder. One loss trains both: the generator's share sees the
+    discriminator with its weights held fixed, so that each gradient reaches its own half.
+    Raises: ValueError from ``loss`` for pictures of another size than the generator draws.
+    Source: Goodfellow et al. 2014 (arXiv 1406.2661); features of the discriminator as in Radford
+    et al. 2016 (arXiv 1511.06434). Explained in notebooks/08.
+    """
+
+    def __init__(self, encoder: nn.Module, code_dim: int = 32, size: int = 32, channels: int = 3
+                 ) -> None:
+        super().__init__()
+        self.encoder, self.code_dim = encoder, code_dim
+        self.judge = nn.Sequential(encoder, nn.Linear(encoder.feature_dim, 1))
+        self.generator = Decoder(code_dim, size, channels)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return h, ``(N, F)``, of the discriminator."""
+        return self.encoder(x)
+
+    def loss(self, images: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the discriminator plus the non-saturating loss of the generator."""
+        self.generator.check(images)
+        code = torch.randn(len(images), self.code_dim, device=images.device)
+        drawn = self.generator(code).float()
+        fixed = {name: value.detach().clone() for name, value in
+                 [*self.judge.named_parameters(), *self.judge.named_buffers()]}
+        real, fake = self.judge(images), self.judge(drawn.detach())
+        fooled = torch.func.functional_call(self.judge, fixed, drawn)
+        return F.softplus(-real).mean() + F.softplus(fake).mean() + F.softplus(-fooled).mean()
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw ``n`` new pictures, ``(n, C, S, S)`` in [0, 1]."""
+        return draw(self.generator, self.code_dim, n, generator)
+
+
+@torch.no_grad()
+def draw(decoder: Decoder, code_dim: int, n: int, generator: torch.Generator | None = None
+         ) -> torch.Tensor:
+    """Turn ``n`` normal codes into pictures on the CPU."""
+    code = torch.randn(n, code_dim, generator=generator)
+    return decoder(code.to(next(decoder.parameters()).device)).float().cpu()
+
+
+class PatchPrediction(nn.Module):
+    """Predict the features of a picture's lowest patches from those above, among other pictures.
+
+    Patches of half the side, overlapping by half: a 3 x 3 grid. A recurrent cell reads each column
+    from above; its prediction must find the true patch among all of the batch.
+    Source: after the idea of CPC, van den Oord et al. 2018 (arXiv 1807.03748), in miniature.
+    """
+
+    def __init__(self, encoder: nn.Module, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.encoder, self.temperature = encoder, temperature
+        size = encoder.feature_dim
+        self.context = nn.GRU(size, size, batch_first=True)
+        self.guess = nn.Linear(size, size)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return h, ``(N, F)``, of whole pictures."""
+        return self.encoder(x)
+
+    def loss(self, images: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of finding each lowest patch among those of all pictures and columns."""
+        n, c, side, _ = images.shape
+        half, step = side // 2, side // 4
+        patches = images.unfold(2, half, step).unfold(3, half, step)  # (N, C, 3, 3, S/2, S/2)
+        patches = patches.permute(0, 3, 2, 1, 4, 5).reshape(-1, c, half, half)
+        h = self.encoder(patches).float().view(n * 3, 3, -1)  # (columns, rows, F)
+        with torch.autocast(h.device.type, enabled=False):
+            seen = self.context(h[:, :2])[0][:, -1]
+            found = F.normalize(self.guess(seen), dim=1) @ F.normalize(h[:, 2], dim=1).T
+        return F.cross_entropy(found / self.temperature, torch.arange(n * 3, device=h.device))
