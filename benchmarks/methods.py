@@ -4,6 +4,7 @@
     python -m benchmarks.methods MoCo BYOL --seeds 0    some of them
     python -m benchmarks.methods --steps 2000           longer runs, kept beside the short ones
     python -m benchmarks.methods --missing              only say what is still to run
+    python -m benchmarks.methods --memory               what each needs, in a process of its own
 
 All runs share encoder, pictures, batch and steps; learning rates are set once for each method and
 not tuned. Each run is looked at several times on its way, so equal steps and equal time are read
@@ -16,6 +17,7 @@ reads the records.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -30,6 +32,8 @@ from simclr_tut import config, data, evaluation, losses, methods, models, traini
 from simclr_tut.views import Views
 
 FILE = RESULTS / "methods.jsonl"
+MEMORY_FILE = RESULTS / "methods_memory.jsonl"
+MEMORY_BATCHES = (128, 512)
 LOOKS = 4  # measurements on the way, the last at the end
 BANK, WATCHED = 5000, 512
 BASE = config.Recipe(name="methods", dataset="cifar10", image_size=24, small_size=None, steps=800,
@@ -115,24 +119,63 @@ def measure(model: nn.Module) -> dict[str, float]:
     return facts
 
 
-def memory(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, float]:
-    """Return MB of weights and buffers, and of what one step keeps for its backward pass."""
-    kept: dict[int, int] = {}
+def inputs_of(name: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+              ) -> tuple[Callable, torch.Tensor | None]:
+    """Return the views and the labels that a method trains on."""
+    views = POLICY if hasattr(model, "head") else methods.whole_pictures
+    return views, labels if name in ("SupCon", "supervised") else None
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive = (model.loss(*inputs) if hasattr(model, "loss")
-                 else training.simclr_objective(model, inputs, BASE.temperature))
+def resident(what: str) -> float:
+    """Return MB of this process as Linux counts them: ``VmRSS`` now, ``VmHWM`` at most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith(what)) * 1024 / 1e6
+
+
+def memory(name: str, batch: int) -> dict[str, float]:
+    """Return MB of the weights, and by how much a short training makes this process grow.
+
+    The growth is what the operating system saw: from before the model was made to the highest
+    point of five steps, with gradients, optimizer state, views and the libraries' own buffers.
+    """
+    images = torch.randint(0, 256, (2 * batch, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(2 * batch) % 10
+
+    def train(batch: int) -> nn.Module:
+        model = builders()[name]()
+        views, wanted = inputs_of(name, model, images, labels)
+        recipe = replace(BASE, steps=5, batch_size=batch, lr=RATES.get(name, BASE.lr))
+        training.pretrain(model, images[:2 * batch], views, recipe,
+                          labels=None if wanted is None else wanted[:2 * batch])
+        return model
+
+    train(2)  # loads the libraries
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest point starts again from here
+    model = train(batch)
     own = [*model.parameters(), *model.buffers()]
-    weights = sum(t.numel() * t.element_size() for t in own)
-    own_places = {t.untyped_storage().data_ptr() for t in own}
-    step = sum(size for place, size in kept.items() if place not in own_places)
-    del alive
-    return {"weights_mb": weights / 1e6, "step_mb": step / 1e6}
+    return {"weights_mb": sum(t.numel() * t.element_size() for t in own) / 1e6,
+            "growth_mb": resident("VmHWM") - before}
+
+
+def in_its_own_process(name: str, batch: int) -> dict[str, float]:
+    """Measure memory in a fresh process, so that nothing that ran before counts."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(memory, (name, batch))
+
+
+def record_memory(names: list[str], batches: tuple[int, ...] = MEMORY_BATCHES,
+                  file: Path = MEMORY_FILE) -> None:
+    """Add what has no record yet."""
+    done = {(r["method"], r["batch_size"]) for r in read_records(file)}
+    for batch in batches:
+        for name in names:
+            if name != "random encoder" and (name, batch) not in done:
+                facts = in_its_own_process(name, batch)
+                append_record(file, {"method": name, "batch_size": batch, **facts,
+                                     **provenance("python -m benchmarks.methods --memory")})
+                print(f"{name}, batch {batch}: {facts['growth_mb']:.0f} MB", flush=True)
 
 
 def run(name: str, seed: int, steps: int) -> dict:
@@ -144,12 +187,7 @@ def run(name: str, seed: int, steps: int) -> dict:
         with torch.no_grad():
             models.settle_batch_norm(model, POLICY(train.images[:1024]))
         return {"looks": [{"step": 0, "processor_seconds": 0.0, **measure(model)}]}
-    views = POLICY if hasattr(model, "head") else methods.whole_pictures
-    labels = train.labels if name in ("SupCon", "supervised") else None
-    first = views(train.images[:BASE.batch_size])
-    used = memory(model, (*first, *(() if labels is None else (labels[:BASE.batch_size],))))
-    config.seed_everything(seed)
-    model = builders()[name]()  # measuring memory moved batch norm
+    views, labels = inputs_of(name, model, train.images, train.labels)
     per_epoch = len(train.images) // BASE.batch_size
     recipe = replace(BASE, seed=seed, steps=steps, lr=RATES.get(name, BASE.lr),
                      eval_every=max(1, steps // LOOKS // per_epoch))
@@ -164,7 +202,7 @@ def run(name: str, seed: int, steps: int) -> dict:
         clock["looking"] += now() - began
 
     history = training.pretrain(model, train.images, views, recipe, look, labels=labels)
-    return {"looks": looks, "loss_first": history.loss[0], "loss_last": history.loss[-1], **used}
+    return {"looks": looks, "loss_first": history.loss[0], "loss_last": history.loss[-1]}
 
 
 def base_facts(steps: int) -> dict:
@@ -200,10 +238,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=BASE.steps)
     parser.add_argument("--missing", action="store_true", help="count the runs left, and stop")
+    parser.add_argument("--memory", action="store_true", help="measure memory (Linux), and stop")
     arguments = parser.parse_args()
     unknown = set(arguments.methods) - set(names)
     if unknown:
         parser.error(f"no method named {', '.join(sorted(unknown))}; there are {', '.join(names)}.")
+    if arguments.memory:
+        return record_memory(arguments.methods or names)
     left = list(missing(arguments.methods or names, arguments.seeds, arguments.steps))
     print(f"{len(left)} runs left", flush=True)
     for name, seed in [] if arguments.missing else left:

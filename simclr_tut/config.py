@@ -29,7 +29,7 @@ class Recipe:
     seconds: float | None = None  # training budget, turned into steps once, at the start
     epochs: float | None = None
     steps: int | None = None
-    optimizer: str = "sgd"  # or "muon", for SimCLR only: more accuracy a step (recipe_search)
+    optimizer: str = "sgd"  # or "muon", more accuracy a step (recipe_search), or "adam" for drawing
     lr: float = 0.3  # SGD with Nesterov momentum; Chen et al. 2020 scale 0.3 * batch / 256
     momentum: float = 0.9
     weight_decay: float = 5e-4  # CIFAR practice; the paper's 1e-6 is for 4,096 images a batch

@@ -210,8 +210,10 @@ def train_supervised(
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or Muon; biases and batch norm are not decayed.
+    """SGD with Nesterov momentum, Muon or Adam; biases and batch norm are not decayed.
 
+    Adam, for decoders and GANs, takes ``recipe.momentum`` as its first beta and decays weights
+    apart from its step (AdamW).
     Raises: ValueError for an unknown ``recipe.optimizer``.
     Source: Chen et al. 2020 leave the same parameters out of weight decay (with LARS).
     """
@@ -222,8 +224,11 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = [g for g in groups if g["params"]]
     if recipe.optimizer == "muon":
         return Muon(groups, lr=recipe.lr, momentum=recipe.momentum)
+    if recipe.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
     if recipe.optimizer != "sgd":
-        raise ValueError(f'Recipe.optimizer must be "sgd" or "muon"; got {recipe.optimizer!r}.')
+        raise ValueError('Recipe.optimizer must be "sgd", "muon" or "adam"; got '
+                         f"{recipe.optimizer!r}.")
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum,
                            nesterov=recipe.momentum > 0)
 
