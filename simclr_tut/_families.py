@@ -92,8 +92,8 @@ class Generative(nn.Module):
         if not noise > 0:
             raise ValueError(f"noise must be above 0; got {noise}.")
         self.encoder, self.code_dim, self.noise = encoder, code_dim, noise
-        self.describe = nn.Linear(encoder.feature_dim, 2 * code_dim)
         self.decoder = Decoder(code_dim, size, channels)
+        self.describe = nn.Linear(encoder.feature_dim, 2 * code_dim)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Return h, ``(N, F)``."""

@@ -204,5 +204,5 @@ def follow(target: nn.Module, model: nn.Module, momentum: float) -> None:
 
 
 def whole_pictures(images: torch.Tensor, size: int | None = None) -> tuple[torch.Tensor]:
-    """Return uint8 pictures or sequences as floats in [0, 1], unchanged otherwise."""
-    return (images.float() / 255,)
+    """Return pictures or sequences as floats in [0, 1]: bytes are divided by 255."""
+    return (images.float() / 255 if images.dtype == torch.uint8 else images.float(),)

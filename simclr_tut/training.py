@@ -147,7 +147,7 @@ def pretrain(
             except TypeError as error:
                 raise TypeError(
                     f"{type(module).__name__}.loss takes {', '.join(takes.parameters)}; the views "
-                    f"and labels gave {len(inputs)} tensors. Use views that make as many, and "
+                    f"and labels gave {len(inputs)} of them. Use views that make as many, and "
                     "labels only for a method that wants them.") from error
             return module.loss(*inputs)
         if processes()[1] > 1:
