@@ -161,15 +161,21 @@ def draw(decoder: Decoder, code_dim: int, n: int, generator: torch.Generator | N
 
 
 class PatchPrediction(nn.Module):
-    """Predict the features of a picture's lowest patches from those above, among other pictures.
+    """Predict the features of a picture's lowest patches from those far above.
 
-    Patches of half the side, overlapping by half: a 3 x 3 grid. A recurrent cell reads each column
-    from above; its prediction must find the true patch among all of the batch.
-    Source: after the idea of CPC, van den Oord et al. 2018 (arXiv 1807.03748), in miniature.
+    A picture is cut into a grid of overlapping patches. A recurrent cell reads each column from
+    above; its prediction must find the true lowest patch among those of the whole batch. The rows
+    it reads share no pixel with the row it predicts, and come from another view, which should
+    differ in colour alone: else edges and colours that run across give the answer away.
+    Args: temperature: above 0.
+    Source: after the idea of CPC, van den Oord et al. 2018 (arXiv 1807.03748), with patches that
+    differ in colour as in Henaff et al. 2020 (arXiv 1905.09272), in miniature.
     """
 
     def __init__(self, encoder: nn.Module, temperature: float = 0.1) -> None:
         super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0; got {temperature}.")
         self.encoder, self.temperature = encoder, temperature
         size = encoder.feature_dim
         self.context = nn.GRU(size, size, batch_first=True)
@@ -179,14 +185,37 @@ class PatchPrediction(nn.Module):
         """Return h, ``(N, F)``, of whole pictures."""
         return self.encoder(x)
 
-    def loss(self, images: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of finding each lowest patch among those of all pictures and columns."""
-        n, c, side, _ = images.shape
-        half, step = side // 2, side // 4
-        patches = images.unfold(2, half, step).unfold(3, half, step)  # (N, C, 3, 3, S/2, S/2)
-        patches = patches.permute(0, 3, 2, 1, 4, 5).reshape(-1, c, half, half)
-        h = self.encoder(patches).float().view(n * 3, 3, -1)  # (columns, rows, F)
+    def loss(self, view1: torch.Tensor, view2: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of finding each lowest patch of view 2 from the rows above in view 1.
+
+        Raises: ValueError for views of different shape or device, one picture, or small sides.
+        """
+        check_views(self, view1, view2)
+        above, lowest = self.cut(view1)[:, :, :-2], self.cut(view2)[:, :, -1]
+        columns, rows = lowest[..., 0, 0, 0].numel(), above.shape[2]
+        h = self.encoder(torch.cat([above.flatten(0, 2), lowest.flatten(0, 1)])).float()
         with torch.autocast(h.device.type, enabled=False):
-            seen = self.context(h[:, :2])[0][:, -1]
-            found = F.normalize(self.guess(seen), dim=1) @ F.normalize(h[:, 2], dim=1).T
-        return F.cross_entropy(found / self.temperature, torch.arange(n * 3, device=h.device))
+            seen = self.context(h[:-columns].view(columns, rows, -1))[0][:, -1]
+            found = F.normalize(self.guess(seen), dim=1) @ F.normalize(h[-columns:], dim=1).T
+        return F.cross_entropy(found / self.temperature, torch.arange(columns, device=h.device))
+
+    def cut(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return patches of 3/8 of the side, half overlapping: ``(N, columns, rows, C, S, S)``."""
+        step = 3 * min(pictures.shape[2:]) // 16
+        if step < 3:
+            raise ValueError(f"pictures must have sides of at least 16; got "
+                             f"{tuple(pictures.shape)}.")
+        return pictures.unfold(2, 2 * step, step).unfold(3, 2 * step, step).permute(
+            0, 3, 2, 1, 4, 5)
+
+
+def check_views(model: nn.Module, view1: torch.Tensor, view2: torch.Tensor) -> None:
+    """Raise ValueError unless two views of the same pictures lie where the model does."""
+    if view1.shape != view2.shape or len(view1) < 2:
+        raise ValueError("two views must have the same shape, (N, C, H, W) with N at least 2, for "
+                         "every method compares pictures; got "
+                         f"{tuple(view1.shape)} and {tuple(view2.shape)}.")
+    places = [next(model.parameters()).device, view1.device, view2.device]
+    if len(set(places)) > 1:
+        raise ValueError("model and views must be on one device; got a model on {}, views on {} "
+                         "and {}. Move them with .to(device).".format(*places))

@@ -89,7 +89,7 @@ _RECIPES: dict[str, dict[str, dict]] = {
     },
     "beyond": {
         "smoke": {"steps": 3, "optimizer": "muon", "lr": 0.1},
-        "laptop": {"steps": 350, "train_images": 20000, "test_images": 2000, **_SHORT},
+        "laptop": {"steps": 300, "train_images": 20000, "test_images": 2000, **_SHORT},
         "gpu": {"steps": 1000, "train_images": 50000, "test_images": 10000, "batch_size": 512,
                 "optimizer": "muon", "lr": 0.1},
     },

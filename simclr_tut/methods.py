@@ -14,7 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from simclr_tut._families import Adversarial, Decoder, Generative, PatchPrediction, Predictive
+from simclr_tut._families import (
+    Adversarial,
+    Decoder,
+    Generative,
+    PatchPrediction,
+    Predictive,
+    check_views,
+)
 from simclr_tut.losses import barlow_twins, info_nce, negative_cosine, sup_con, vicreg
 from simclr_tut.models import SimCLR
 
@@ -164,18 +171,6 @@ def both(model: nn.Module, view1: torch.Tensor, view2: torch.Tensor) -> torch.Te
     """
     check_views(model, view1, view2)
     return model(torch.cat([view1, view2]))
-
-
-def check_views(model: nn.Module, view1: torch.Tensor, view2: torch.Tensor) -> None:
-    """Raise ValueError unless two views of the same pictures lie where the model does."""
-    if view1.shape != view2.shape or len(view1) < 2:
-        raise ValueError("two views must have the same shape, (N, C, H, W) with N at least 2, for "
-                         "every method compares pictures; got "
-                         f"{tuple(view1.shape)} and {tuple(view2.shape)}.")
-    places = [next(model.parameters()).device, view1.device, view2.device]
-    if len(set(places)) > 1:
-        raise ValueError("model and views must be on one device; got a model on {}, views on {} "
-                         "and {}. Move them with .to(device).".format(*places))
 
 
 def slow_copy(model: SimCLR, momentum: float) -> SimCLR:

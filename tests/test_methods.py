@@ -135,13 +135,34 @@ def test_byol_without_momentum_equals_simsiam():
     torch.testing.assert_close(byol.loss(*two()), siam.loss(*two()))
 
 
-def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
+COLOURS = Views(32, crop=None, flip=0.0)
+
+
+def patches():
     torch.manual_seed(0)
-    model = methods.PatchPrediction(models.build_encoder("tiny"))
+    return methods.PatchPrediction(models.build_encoder("tiny"))
+
+
+def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
     pictures = shapes.make_shapes(24, seed=0).images
     recipe = replace(config.Recipe(), steps=25, batch_size=24, small_size=None, lr=0.1)
-    history = training.pretrain(model, pictures, methods.whole_pictures, recipe)
-    assert history.loss[-1] < torch.tensor(72.0).log() < history.loss[0] + 1
+    history = training.pretrain(patches(), pictures, COLOURS, recipe)
+    assert history.loss[-1] < torch.tensor(96.0).log() < history.loss[0] + 1
+
+
+def test_the_patches_read_share_no_pixel_with_those_predicted():
+    model, (view1, view2) = patches().eval(), (v.requires_grad_() for v in two())
+    model.loss(view1, view2).backward()
+    read, predicted = ((v.grad.abs().sum((0, 1)) > 0) for v in (view1, view2))
+    assert read.any() and predicted.any() and not (read & predicted).any()
+    assert read.any(1).nonzero().max() < predicted.any(1).nonzero().min()
+
+
+def test_a_patch_stands_where_the_grid_says():
+    picture = torch.rand(2, 3, 32, 32)
+    grid = patches().cut(picture)
+    assert grid.shape == (2, 4, 4, 3, 12, 12)
+    assert torch.equal(grid[1, 2, 3], picture[1, :, 18:30, 12:24])
 
 
 @pytest.mark.parametrize(("make", "message"), [
@@ -164,6 +185,11 @@ def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
     (lambda: adversarial().loss(torch.rand(4, 3, 24, 24)), r"shape \(3, 32, 32\)"),
     (lambda: family("predictive").loss(torch.rand(4, 3, 3, 24, 24)), r"shape \(3, 32, 32\)"),
     (lambda: adversarial().loss(shapes.make_shapes(4, seed=0).images), "make floats with"),
+    (lambda: patches().loss(*two(1)), "N at least 2"),
+    (lambda: patches().loss(two()[0], two()[1].to("meta")), "must be on one device"),
+    (lambda: patches().loss(two()[0], two(6)[0]), "the same shape"),
+    (lambda: patches().loss(torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)), "at least 16"),
+    (lambda: methods.PatchPrediction(models.build_encoder("tiny"), 0), "temperature must be"),
     (lambda: methods.Generative(models.build_encoder("tiny"), noise=0.0), "noise must be above 0"),
     (lambda: methods.Generative(models.build_encoder("tiny"), code_dim=0), "at least 1"),
 ])
