@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from simclr_tut.models import ProjectionHead
+
 
 class Decoder(nn.Module):
     """Turn codes ``(N, D)`` into pictures ``(N, C, S, S)`` in [0, 1].
@@ -163,10 +165,11 @@ def draw(decoder: Decoder, code_dim: int, n: int, generator: torch.Generator | N
 class PatchPrediction(nn.Module):
     """Predict the features of a picture's lowest patches from those far above.
 
-    A picture is cut into a grid of overlapping patches. A recurrent cell reads each column from
-    above; its prediction must find the true lowest patch among those of the whole batch. The rows
-    it reads share no pixel with the row it predicts, and come from another view, which should
-    differ in colour alone: else edges and colours that run across give the answer away.
+    A picture is cut into a grid of overlapping patches, each encoded and projected. A recurrent
+    cell reads each column from above; its prediction must find the true lowest patch among those
+    of the whole batch. The rows it reads share no pixel with the row it predicts, and come from
+    another view, which should differ in colour alone: else edges and colours that run across give
+    the answer away.
     Args: temperature: above 0.
     Source: after the idea of CPC, van den Oord et al. 2018 (arXiv 1807.03748), with patches that
     differ in colour as in Henaff et al. 2020 (arXiv 1905.09272), in miniature.
@@ -178,6 +181,7 @@ class PatchPrediction(nn.Module):
             raise ValueError(f"temperature must be above 0; got {temperature}.")
         self.encoder, self.temperature = encoder, temperature
         size = encoder.feature_dim
+        self.project = ProjectionHead(size, size, size)
         self.context = nn.GRU(size, size, batch_first=True)
         self.guess = nn.Linear(size, size)
 
@@ -193,11 +197,12 @@ class PatchPrediction(nn.Module):
         check_views(self, view1, view2)
         above, lowest = self.cut(view1)[:, :, :-2], self.cut(view2)[:, :, -1]
         columns, rows = lowest[..., 0, 0, 0].numel(), above.shape[2]
-        h = self.encoder(torch.cat([above.flatten(0, 2), lowest.flatten(0, 1)])).float()
-        with torch.autocast(h.device.type, enabled=False):
-            seen = self.context(h[:-columns].view(columns, rows, -1))[0][:, -1]
-            found = F.normalize(self.guess(seen), dim=1) @ F.normalize(h[-columns:], dim=1).T
-        return F.cross_entropy(found / self.temperature, torch.arange(columns, device=h.device))
+        h = self.encoder(torch.cat([above.flatten(0, 2), lowest.flatten(0, 1)]))
+        z = self.project(h).float()
+        with torch.autocast(z.device.type, enabled=False):
+            seen = self.context(z[:-columns].view(columns, rows, -1))[0][:, -1]
+            found = F.normalize(self.guess(seen), dim=1) @ F.normalize(z[-columns:], dim=1).T
+        return F.cross_entropy(found / self.temperature, torch.arange(columns, device=z.device))
 
     def cut(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return patches of 3/8 of the side, half overlapping: ``(N, columns, rows, C, S, S)``."""

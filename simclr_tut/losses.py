@@ -7,9 +7,13 @@ Embeddings need not have unit length where cosine similarity is used. Everything
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
+
+_LARGEST = 1e16  # of an embedding: the square, and a sum of many squares, fit into float32
 
 
 def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
@@ -31,10 +35,34 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> tor
     return F.cross_entropy(similarity, positive)
 
 
+def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> torch.Tensor:
+    """NT-Xent of V views of N images: every other view of an image is a positive in its turn.
+
+    The negatives of an anchor are all views of all other images; further views of its own image
+    stay out of the denominator. With two views it is ``nt_xent``.
+
+    Args: z: V tensors ``(N, D)`` float, V at least 2; row i of each shows image i.
+    Returns: scalar tensor in nats, the mean over the V(V - 1)N pairs of anchor and positive.
+    Raises: ValueError as ``nt_xent``, or for fewer than two views.
+    Source: Chen et al. 2020, Eq. 1, for each pair; for more than two views see Shidani et al.
+    2024 (arXiv 2403.05490). Explained in notebooks/04.
+    """
+    _check_views(z, temperature)
+    unit = F.normalize(torch.cat(tuple(z)).float(), dim=1)  # (VN, D)
+    similarity = unit @ unit.T / temperature  # (VN, VN)
+    image = torch.arange(len(z[0]), device=unit.device).repeat(len(z))
+    same = image[:, None] == image
+    negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
+    loss = torch.logaddexp(similarity, negatives) - similarity
+    return loss[same ^ torch.eye(len(unit), dtype=torch.bool, device=unit.device)].mean()
+
+
 def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """NT-Xent as the paper writes it, one anchor and one comparison at a time.
 
-    Args, Returns, Raises: as ``nt_xent``.
+    Args, Raises: as ``nt_xent``.
+    Returns: scalar of the inputs' dtype; NaN where exp overflows (float32: a temperature below
+        about 0.011) or a row has length 0, which ``nt_xent`` survives.
     Source: Chen et al. 2020, Eq. 1. Explained in notebooks/03.
     """
     _check_pairs(z1, z2, temperature)
@@ -52,9 +80,11 @@ def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) 
 
 
 def chance_loss(n: int) -> float:
-    """NT-Xent of N pairs when all similarities are equal, as in total collapse: ln(2N - 1)."""
-    if n < 2:
-        raise ValueError(f"n must be at least 2 images; got {n}.")
+    """NT-Xent of N pairs when all similarities are equal, as in total collapse: ln(2N - 1).
+
+    Raises: ValueError unless n is a whole number, at least 2.
+    """
+    _check_count(n)
     return math.log(2 * n - 1)
 
 
@@ -64,10 +94,8 @@ def loss_floor(n: int, temperature: float) -> float:
     Reached by a regular simplex, when D >= N - 1. By Jensen's inequality nothing is lower.
     Raises: ValueError if n < 2 or temperature <= 0.
     """
-    if n < 2 or not temperature > 0:
-        raise ValueError(
-            f"n must be at least 2 and temperature above 0; got {n} and {temperature}."
-        )
+    _check_count(n)
+    _check_temperature(temperature)
     return math.log1p((2 * n - 2) * math.exp(-(n / (n - 1)) / temperature))
 
 
@@ -78,6 +106,9 @@ def progress(loss: float, n: int, temperature: float) -> float:
     Raises: ValueError as ``loss_floor``, or if the loss is not finite. Explained in notebooks/07.
     """
     chance, floor = chance_loss(n), loss_floor(n, temperature)
+    if not chance > floor:
+        raise ValueError(f"temperature must leave room between chance and floor; at {temperature} "
+                         "both are equal in float64.")
     if not math.isfinite(loss):
         raise ValueError(f"loss must be finite; got {loss}. Lower the learning rate.")
     return (chance - float(loss)) / (chance - floor)
@@ -87,7 +118,7 @@ def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """Share of the 2N views whose nearest other view, by cosine, is their positive.
 
     Ties count as the share of the tied that is right, so a collapsed model scores 1/(2N - 1).
-    Raises: ValueError as ``nt_xent``.
+    Args: z1, z2: ``(N, D)`` float.  Raises: as ``nt_xent``. Explained in notebooks/04.
     """
     _check_pairs(z1, z2, 1.0)
     z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
@@ -102,6 +133,7 @@ def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
 def alignment(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """Mean squared distance of the two views' unit embeddings, 0 (best) to 4.
 
+    Args: z1, z2: ``(N, D)`` float.  Raises: as ``nt_xent``.
     Source: Wang and Isola 2020 (arXiv 2005.10242), with exponent 2. Explained in notebooks/03.
     """
     _check_pairs(z1, z2, 1.0)
@@ -112,6 +144,7 @@ def alignment(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
 def uniformity(z: torch.Tensor) -> torch.Tensor:
     """Log of the mean Gaussian potential of all pairs; 0 when collapsed, lower is more even.
 
+    Args: z: ``(N, D)`` float, N at least 2.  Raises: TypeError, ValueError for anything else.
     Source: Wang and Isola 2020 (arXiv 2005.10242), with t = 2. Explained in notebooks/03.
     """
     _check_matrix(z, "z", 2)
@@ -123,6 +156,7 @@ def effective_rank(z: torch.Tensor) -> torch.Tensor:
     """Exponential of the entropy of the normalised singular values of ``(N, D)``, not centred.
 
     1 when all rows are parallel; at most min(N, D).
+    Raises: TypeError, ValueError unless ``z`` is a finite float matrix.
     Source: RankMe (arXiv 2210.02885). Explained in notebooks/04.
     """
     _check_matrix(z, "z", 1)
@@ -135,7 +169,9 @@ def decoupled_nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0
                       ) -> torch.Tensor:
     """NT-Xent without the positive in its denominator: easy pairs keep their whole gradient.
 
+    Args, Raises: as ``nt_xent``.
     Source: Yeh et al. 2022, decoupled contrastive learning (arXiv 2110.06848).
+    Explained in notebooks/08.
     """
     _check_pairs(z1, z2, temperature)
     z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
@@ -148,16 +184,18 @@ def decoupled_nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0
 def info_nce(
     queries: torch.Tensor, keys: torch.Tensor, queue: torch.Tensor, temperature: float = 0.2
 ) -> torch.Tensor:
-    """Contrast each query with its key and with a queue of old keys, ``(K, D)``.
+    """Contrast each query with its key and with a queue of old keys.
 
-    Source: He et al. 2020, Eq. 1 (MoCo).
+    Args: queries, keys: ``(N, D)`` float, N at least 2.  queue: ``(K, D)`` float.
+    Raises: ValueError, TypeError as ``nt_xent``, or for a queue of another width.
+    Source: He et al. 2020, Eq. 1 (MoCo). Explained in notebooks/08.
     """
     _check_one_device(queries, queue=queue)
     _check_pairs(queries, keys, temperature)
     _check_matrix(queue, "queue", 1)
     if queue.shape[1] != queries.shape[1]:
-        raise ValueError(f"queue must hold keys of {queries.shape[1]} dimensions, as the queries "
-                         f"have; got {tuple(queue.shape)}.")
+        raise ValueError(f"queue must be (K, {queries.shape[1]}), as wide as the queries; got "
+                         f"{tuple(queue.shape)}.")
     queries, keys, queue = (F.normalize(x.float(), dim=1) for x in (queries, keys, queue))
     positive = (queries * keys).sum(dim=1, keepdim=True)  # (N, 1)
     logits = torch.cat([positive, queries @ queue.T], dim=1) / temperature  # (N, 1 + K)
@@ -170,14 +208,15 @@ def sup_con(
 ) -> torch.Tensor:
     """Supervised contrast: every view of the same class is a positive.
 
-    Args: labels: ``(N,)`` int64.
-    Source: Khosla et al. 2020, Eq. 2 (the sum outside the logarithm).
+    Args: labels: ``(N,)`` int64, the same number for the same class.
+    Raises: ValueError, TypeError as ``nt_xent``, or for labels of another shape or dtype.
+    Source: Khosla et al. 2020, Eq. 2 (the sum outside the logarithm). Explained in notebooks/08.
     """
-    _check_pairs(z1, z2, temperature)
-    if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
-        raise TypeError("labels must be a tensor of whole numbers, (N,) int64; got "
-                        f"{type(labels).__name__} {getattr(labels, 'dtype', '')}.")
     _check_one_device(z1, labels=labels)
+    _check_pairs(z1, z2, temperature)
+    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64:
+        raise TypeError("labels must be an int64 tensor (N,); got "
+                        f"{getattr(labels, 'dtype', type(labels).__name__)}.")
     if labels.shape != (len(z1),):
         raise ValueError(f"labels must be ({len(z1)},), one a pair; got {tuple(labels.shape)}.")
     z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
@@ -192,7 +231,8 @@ def sup_con(
 def negative_cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Minus the mean cosine of prediction and target; no gradient reaches the target.
 
-    Source: Chen and He 2021, Eq. 1 and Algorithm 1 (SimSiam).
+    Args: prediction, target: ``(N, D)`` float.  Raises: as ``nt_xent``.
+    Source: Chen and He 2021, Eq. 1 and Algorithm 1 (SimSiam). Explained in notebooks/08.
     """
     _check_pairs(prediction, target, 1.0)
     return -F.cosine_similarity(prediction.float(), target.detach().float(), dim=1).mean()
@@ -201,9 +241,12 @@ def negative_cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Ten
 def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, weight: float = 5e-3) -> torch.Tensor:
     """Bring the cross-correlation of the two views' embeddings to the identity.
 
-    Source: Zbontar et al. 2021, Eq. 1.
+    Args: weight: of the entries beside the diagonal, 0 or above.
+    Raises: ValueError, TypeError as ``nt_xent``, or for another weight.
+    Source: Zbontar et al. 2021, Eq. 1. Explained in notebooks/08.
     """
     _check_pairs(z1, z2, 1.0)
+    _check_weights(weight=weight)
     first, second = ((z - z.mean(0)) / (z.std(0, correction=0) + 1e-5)
                      for z in (z1.float(), z2.float()))
     correlation = first.T @ second / len(z1)  # (D, D)
@@ -218,9 +261,12 @@ def vicreg(
 ) -> torch.Tensor:
     """Near views, a spread of at least 1 in each dimension, no correlation between dimensions.
 
-    Source: Bardes et al. 2022, Eqs. 1 to 6.
+    Args: invariance, variance, covariance: weights of the three terms, 0 or above.
+    Raises: ValueError, TypeError as ``nt_xent``, or for other weights.
+    Source: Bardes et al. 2022, Eqs. 1 to 6. Explained in notebooks/08.
     """
     _check_pairs(z1, z2, 1.0)
+    _check_weights(invariance=invariance, variance=variance, covariance=covariance)
     z1, z2 = z1.float(), z2.float()
     spread, redundancy = 0.0, 0.0
     for z in (z1, z2):
@@ -238,17 +284,51 @@ def _check_matrix(z: torch.Tensor, name: str, rows: int) -> None:
                         f"{getattr(z, 'dtype', '')}.")
     if z.dim() != 2 or len(z) < rows or z.shape[1] < 1:
         raise ValueError(f"{name} must be (N, D) with N >= {rows}; got {tuple(z.shape)}.")
-    if not torch.isfinite(z).all():
+    largest = float(z.detach().abs().max())  # NaN if there is one
+    if not math.isfinite(largest):
         raise ValueError(f"{name} must be finite; got NaN or infinity. Lower the learning rate, "
                          "and look for a division by zero in the model.")
+    if largest > _LARGEST:
+        raise ValueError(f"{name} must be at most {_LARGEST:g}, or its square overflows float32; "
+                         f"got {largest:.3g}. Lower the learning rate.")
 
 
 def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:
     for name, other in others.items():
-        here, there = (getattr(x, "device", None) for x in (first, other))
-        if here and there and here != there:
-            raise ValueError(f"all inputs must be on one device; {name} is on {there}, the first "
-                             f"on {here}. Move it: {name}.to({str(here)!r}).")
+        if not (isinstance(first, torch.Tensor) and isinstance(other, torch.Tensor)):
+            return  # the check of its type will say so
+        if first.device != other.device:
+            raise ValueError(f"all inputs must be on one device; {name} is on {other.device}, the "
+                             f"first on {first.device}. Move it: {name}.to({str(first.device)!r}).")
+
+
+def _check_temperature(temperature: float) -> None:
+    if isinstance(temperature, torch.Tensor) and temperature.numel() == 1:
+        temperature = temperature.item()  # it may be learnt
+    if not isinstance(temperature, numbers.Real):
+        raise TypeError(f"temperature must be one number; got {temperature!r:.60}.")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be above 0 and finite; got {temperature}. "
+                         "Chen et al. 2020 use 0.1 to 0.5.")
+
+
+def _check_weights(**weights: float) -> None:
+    for name, weight in weights.items():
+        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
+            raise ValueError(f"{name} must be a finite number, 0 or above; got {weight!r}.")
+
+
+def _check_count(n: int) -> None:
+    if not isinstance(n, numbers.Integral) or n < 2:
+        raise ValueError(f"n must be a whole number of images, at least 2; got {n!r}.")
+
+
+def _check_views(z: Sequence[torch.Tensor], temperature: float) -> None:
+    if isinstance(z, torch.Tensor) or len(z) < 2:
+        raise ValueError("z must be a list of at least two views' embeddings, each (N, D); got "
+                         f"{'one tensor' if isinstance(z, torch.Tensor) else len(z)}.")
+    for other in z[1:]:
+        _check_pairs(z[0], other, temperature)
 
 
 def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:
@@ -259,8 +339,5 @@ def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None
         raise ValueError(f"z1 and z2 must have the same shape (N, D); got {tuple(z1.shape)} and "
                          f"{tuple(z2.shape)}. Did one view skip the projection head?")
     if len(z1) < 2:
-        raise ValueError("z1 and z2 must hold at least 2 images, or there is nothing to compare "
-                         "them with; got 1.")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be above 0 and finite; got {temperature}. "
-                         "Chen et al. 2020 use 0.1 to 0.5.")
+        raise ValueError("z1 and z2 must hold at least 2 images, or there is no negative; got 1.")
+    _check_temperature(temperature)
