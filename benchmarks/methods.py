@@ -4,6 +4,7 @@
     python -m benchmarks.methods MoCo BYOL --seeds 0    some of them
     python -m benchmarks.methods --steps 2000           longer runs, kept beside the short ones
     python -m benchmarks.methods --missing              only say what is still to run
+    python -m benchmarks.methods --memory               what each needs, in a process of its own
 
 All runs share encoder, pictures, batch and steps; learning rates are set once for each method and
 not tuned. Each run is looked at several times on its way, so equal steps and equal time are read
@@ -16,6 +17,8 @@ reads the records.
 from __future__ import annotations
 
 import argparse
+import importlib
+import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -30,13 +33,19 @@ from simclr_tut import config, data, evaluation, losses, methods, models, traini
 from simclr_tut.views import Views
 
 FILE = RESULTS / "methods.jsonl"
+MEMORY_FILE = RESULTS / "methods_memory.jsonl"
+MEMORY_BATCHES = (128, 512)
 LOOKS = 4  # measurements on the way, the last at the end
 BANK, WATCHED = 5000, 512
 BASE = config.Recipe(name="methods", dataset="cifar10", image_size=24, small_size=None, steps=800,
                      batch_size=128, train_images=12000, test_images=2000, bf16=False,
                      optimizer="muon", lr=0.1)
 POLICY = Views(BASE.image_size, crop=BASE.crop, color=BASE.color)
-RATES = {"adversarial (GAN)": 0.02}  # the others: BASE.lr
+COLOURS = Views(32, crop=None, flip=0.0, color=BASE.color)  # two whole pictures, other colours
+# What draws is trained as its papers train it, with Adam; Radford et al. 2016 set beta 1 to 0.5.
+OWN = {"autoencoder (VAE)": {"optimizer": "adam", "lr": 0.002},
+       "adversarial (GAN)": {"optimizer": "adam", "lr": 0.001, "momentum": 0.5}}
+ALSO = {"patches (CPC)": {"views": "colour"}, **OWN}  # what sets a method's records apart
 # A copy 100 steps behind hardly moves in a short run: one trial of 0.99, seed 0, gave BYOL 36 % kNN
 # where 0.9 gave 40.
 BYOL_MOMENTUM = 0.9
@@ -115,24 +124,69 @@ def measure(model: nn.Module) -> dict[str, float]:
     return facts
 
 
-def memory(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, float]:
-    """Return MB of weights and buffers, and of what one step keeps for its backward pass."""
-    kept: dict[int, int] = {}
+def inputs_of(name: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+              ) -> tuple[Callable, torch.Tensor | None]:
+    """Return the views and the labels that a method trains on."""
+    if name == "patches (CPC)":
+        views = COLOURS
+    else:
+        views = POLICY if hasattr(model, "head") else methods.whole_pictures
+    return views, labels if name in ("SupCon", "supervised") else None
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive = (model.loss(*inputs) if hasattr(model, "loss")
-                 else training.simclr_objective(model, inputs, BASE.temperature))
+def resident(what: str) -> float:
+    """Return MB of this process as Linux counts them: ``VmRSS`` now, ``VmHWM`` at most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith(what)) * 1024 / 1e6
+
+
+def memory(name: str, batch: int) -> dict[str, float]:
+    """Return MB of the weights, and by how much a short training makes this process grow.
+
+    The growth is what the operating system saw: from before the model was made to the highest
+    point of five steps, with gradients, optimizer state, views and the libraries' own buffers.
+    """
+    images = torch.randint(0, 256, (2 * batch, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(2 * batch) % 10
+
+    def train(batch: int) -> nn.Module:
+        model = builders()[name]()
+        views, wanted = inputs_of(name, model, images, labels)
+        recipe = replace(BASE, steps=5, batch_size=batch, **OWN.get(name, {}))
+        training.pretrain(model, images[:2 * batch], views, recipe,
+                          labels=None if wanted is None else wanted[:2 * batch])
+        return model
+
+    train(2)  # loads the libraries
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest point starts again from here
+    model = train(batch)
     own = [*model.parameters(), *model.buffers()]
-    weights = sum(t.numel() * t.element_size() for t in own)
-    own_places = {t.untyped_storage().data_ptr() for t in own}
-    step = sum(size for place, size in kept.items() if place not in own_places)
-    del alive
-    return {"weights_mb": weights / 1e6, "step_mb": step / 1e6}
+    return {"weights_mb": sum(t.numel() * t.element_size() for t in own) / 1e6,
+            "growth_mb": resident("VmHWM") - before}
+
+
+def in_its_own_process(name: str, batch: int) -> dict[str, float]:
+    """Measure memory in a fresh process, so that nothing that ran before counts."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.methods"])  # imports once, runs nothing
+    with context.Pool(1) as pool:
+        return pool.apply(importlib.import_module("benchmarks.methods").memory, (name, batch))
+
+
+def record_memory(names: list[str], batches: tuple[int, ...] = MEMORY_BATCHES,
+                  file: Path = MEMORY_FILE) -> None:
+    """Add what has no record yet: the middle of three processes, for allocators vary."""
+    done = {(r["method"], r["batch_size"]) for r in read_records(file)}
+    for batch in batches:
+        for name in names:
+            if name != "random encoder" and (name, batch) not in done:
+                tries = sorted((in_its_own_process(name, batch) for _ in range(3)),
+                               key=lambda facts: facts["growth_mb"])
+                facts = {**tries[1], "growths_mb": [each["growth_mb"] for each in tries]}
+                append_record(file, {"method": name, "batch_size": batch, **facts,
+                                     **provenance("python -m benchmarks.methods --memory")})
+                print(f"{name}, batch {batch}: {facts['growth_mb']:.0f} MB", flush=True)
 
 
 def run(name: str, seed: int, steps: int) -> dict:
@@ -144,15 +198,10 @@ def run(name: str, seed: int, steps: int) -> dict:
         with torch.no_grad():
             models.settle_batch_norm(model, POLICY(train.images[:1024]))
         return {"looks": [{"step": 0, "processor_seconds": 0.0, **measure(model)}]}
-    views = POLICY if hasattr(model, "head") else methods.whole_pictures
-    labels = train.labels if name in ("SupCon", "supervised") else None
-    first = views(train.images[:BASE.batch_size])
-    used = memory(model, (*first, *(() if labels is None else (labels[:BASE.batch_size],))))
-    config.seed_everything(seed)
-    model = builders()[name]()  # measuring memory moved batch norm
+    views, labels = inputs_of(name, model, train.images, train.labels)
     per_epoch = len(train.images) // BASE.batch_size
-    recipe = replace(BASE, seed=seed, steps=steps, lr=RATES.get(name, BASE.lr),
-                     eval_every=max(1, steps // LOOKS // per_epoch))
+    recipe = replace(BASE, seed=seed, steps=steps,
+                     eval_every=max(1, steps // LOOKS // per_epoch), **OWN.get(name, {}))
     clock = {"began": now(), "looking": 0.0}
     looks = []
 
@@ -164,30 +213,32 @@ def run(name: str, seed: int, steps: int) -> dict:
         clock["looking"] += now() - began
 
     history = training.pretrain(model, train.images, views, recipe, look, labels=labels)
-    return {"looks": looks, "loss_first": history.loss[0], "loss_last": history.loss[-1], **used}
+    return {"looks": looks, "loss_first": history.loss[0], "loss_last": history.loss[-1]}
 
 
-def base_facts(steps: int) -> dict:
-    """Return what all runs share; a record made with other facts does not count."""
+def base_facts(steps: int, name: str) -> dict:
+    """Return what all runs share, and a method's own; a record of other facts does not count."""
     return {"dataset": BASE.dataset, "size": BASE.image_size, "batch_size": BASE.batch_size,
             "train": BASE.train_images - BASE.test_images, "held_out": BASE.test_images,
             "bank": BANK,
             "steps": steps, "encoder": BASE.encoder, "optimizer": BASE.optimizer,
-            "temperature": BASE.temperature, "byol_momentum": BYOL_MOMENTUM}
+            "temperature": BASE.temperature, "byol_momentum": BYOL_MOMENTUM,
+            **({"own": ALSO[name]} if name in ALSO else {})}
 
 
 def missing(names: list[str], seeds: list[int], steps: int, file: Path = FILE
             ) -> Iterator[tuple[str, int]]:
     """Yield the runs that have no record of these facts yet, a whole seed at a time."""
-    done = {(r["method"], r["seed"]) for r in read_records(file) if r["base"] == base_facts(steps)}
+    done = {(r["method"], r["seed"]) for r in read_records(file)
+            if r["base"] == base_facts(steps, r["method"])}
     yield from ((name, seed) for seed in seeds for name in names if (name, seed) not in done)
 
 
 def perform(name: str, seed: int, steps: int, file: Path = FILE) -> dict:
     """Do one run and add its record to the file."""
     command = f"python -m benchmarks.methods {name!r} --seeds {seed} --steps {steps}"
-    record = {"method": name, "seed": seed, "lr": RATES.get(name, BASE.lr),
-              **run(name, seed, steps), "base": base_facts(steps), **provenance(command)}
+    record = {"method": name, "seed": seed, **run(name, seed, steps),
+              "base": base_facts(steps, name), **provenance(command)}
     append_record(file, record)
     return record
 
@@ -200,10 +251,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=BASE.steps)
     parser.add_argument("--missing", action="store_true", help="count the runs left, and stop")
+    parser.add_argument("--memory", action="store_true", help="measure memory (Linux), and stop")
     arguments = parser.parse_args()
     unknown = set(arguments.methods) - set(names)
     if unknown:
         parser.error(f"no method named {', '.join(sorted(unknown))}; there are {', '.join(names)}.")
+    if arguments.memory:
+        return record_memory(arguments.methods or names)
     left = list(missing(arguments.methods or names, arguments.seeds, arguments.steps))
     print(f"{len(left)} runs left", flush=True)
     for name, seed in [] if arguments.missing else left:

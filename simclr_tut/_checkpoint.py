@@ -21,6 +21,7 @@ from simclr_tut import __version__
 FORMAT = 2  # 2: the checksum covers history and recipe, the facts the pictures and views
 # What may differ between the run on disk and the run that goes on: none of it moves a weight.
 _FREE = ("draws", "eval_every", "tsne_images", "monitor_images", "test_images")
+_STATE = {"momentum_buffer": "momentum"}  # the optimizer's name for a tensor: ours in the file
 
 
 class Checkpoint:
@@ -52,9 +53,9 @@ class Checkpoint:
         """Write the run; a failure raises OSError, or only warns where training can go on."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for i, parameter in enumerate(self._parameters()):
-            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{i}"] = momentum
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{_STATE.get(name, name)}.{i}"] = value
         # cloned, for two names of one tensor cannot be written as one
         tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
                    for k, v in tensors.items()}
@@ -108,9 +109,11 @@ class Checkpoint:
         history.interrupted = False
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k[:6] == "model."})
         for i, parameter in enumerate(self._parameters()):
-            if f"momentum.{i}" in tensors:
-                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{i}"])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+            for name in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):  # the last: Adam's
+                kept = tensors.get(f"{_STATE.get(name, name)}.{i}")
+                if kept is not None:  # Adam counts its steps in a tensor on the CPU
+                    buffer = kept if name == "step" else torch.empty_like(parameter).copy_(kept)
+                    self.optimizer.state[parameter][name] = buffer
 
     def _refuse_another_run(self, path: Path, header: dict, tensors: dict) -> None:
         mend = "Give another folder, or delete it to start afresh."

@@ -197,6 +197,35 @@ def heat_map(matrix, rows: Sequence[str], columns: Sequence[str], title: str, xl
     return fig
 
 
+def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
+    """Draw one row a name and panels side by side that share the rows.
+
+    Args: parts: each with title, xlabel, lines (named vertical ones, optional) and series:
+        ``{label: one entry a name}``, an entry being (mean, low, high), a number, or None.
+    """
+    fig, axes = figure(1, len(parts), 1.9 + 0.3 * len(names), title)
+    style = 0  # a colour and marker of its own for each series of all panels
+    for ax, part in zip(axes.flat, parts, strict=True):
+        count = len(part["series"])
+        for i, (label, entries) in enumerate(part["series"].items()):
+            values = np.array([e if isinstance(e, tuple) else (np.nan if e is None else e,) * 3
+                               for e in entries], dtype=float)
+            mean, low, high = values.T
+            ax.errorbar(mean, np.arange(len(names)) + 0.2 * (i - (count - 1) / 2),
+                        xerr=(mean - low, high - mean), fmt=MARKERS[style % 10],
+                        color=COLORS[style % 8], markersize=5, capsize=2, linewidth=1.2,
+                        label=label)
+            style += 1
+        for i, (label, value) in enumerate(part.get("lines", {}).items()):
+            ax.axvline(value, color="0.35", linestyle=("--", ":", "-.")[i % 3], label=label)
+        ax.set_yticks(range(len(names)), names if ax is axes[0, 0] else [""] * len(names))
+        ax.set(xlabel=part["xlabel"], ylim=(len(names) - 0.5, -0.5))
+        ax.set_title(textwrap.fill(part["title"], 40), fontsize=10)
+        ax.grid(axis="y", color="0.9", linewidth=0.6)
+        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    return fig
+
+
 def points_map(xy, labels, classes: Sequence[str], title: str, panels_titles=None) -> Figure:
     """Draw maps of points, one ``(N, 2)`` array or a list of them, coloured by class."""
     maps = list(xy) if isinstance(xy, (list, tuple)) else [xy]

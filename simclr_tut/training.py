@@ -7,6 +7,7 @@ gives the weights of the run that was not.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import signal
 import threading
@@ -136,13 +137,23 @@ def pretrain(
         on_step: called after every step with the history, in the first process; a true value
             stops the run as an interrupt does. Its seconds are not training seconds.
     Returns: the history, also after an interrupt (``history.interrupted``).
-    Raises: ValueError for too few images or a checkpoint of another run; FloatingPointError
-        when the loss is no longer a number; OSError when the last checkpoint cannot be written;
-        ConnectionError when another process is lost.
+    Raises: ValueError for too few images, labels without use, or a checkpoint of another run;
+        TypeError for views that do not fit the method's loss; FloatingPointError when the loss is
+        no longer a number; OSError when the last checkpoint cannot be written; ConnectionError
+        when another process is lost.
     Explained in notebooks/04.
     """
     if hasattr(model, "loss"):
+        takes = inspect.signature(model.loss)
+
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
+            try:
+                takes.bind(*inputs)
+            except TypeError as error:
+                raise TypeError(
+                    f"{type(module).__name__}.loss takes {', '.join(takes.parameters)}; the views "
+                    f"and labels gave {len(inputs)} of them. Use views that make as many, and "
+                    "labels only for a method that wants them.") from error
             return module.loss(*inputs)
         if processes()[1] > 1:
             raise ValueError("a model with its own loss trains in one process, for its negatives "
@@ -152,6 +163,9 @@ def pretrain(
 
         def objective(module: nn.Module, inputs: Inputs) -> torch.Tensor:
             return chosen_objective(module, inputs, recipe.temperature)
+        if labels is not None:
+            raise ValueError("labels are for a method whose loss takes them, such as "
+                             "methods.SupCon; SimCLR learns without. Leave labels=None.")
 
     _check_tensors(images, labels)
     images = _near(images)
@@ -214,8 +228,10 @@ def train_supervised(
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or Muon; biases and batch norm are not decayed.
+    """SGD with Nesterov momentum, Muon or Adam; biases and batch norm are not decayed.
 
+    Adam, for decoders and GANs, takes ``recipe.momentum`` as its first beta and decays weights
+    apart from its step (AdamW).
     Raises: ValueError for an unknown ``recipe.optimizer``.
     Source: Chen et al. 2020 leave the same parameters out of weight decay (with LARS).
     """
@@ -226,8 +242,11 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = [g for g in groups if g["params"]]
     if recipe.optimizer == "muon":
         return Muon(groups, lr=recipe.lr, momentum=recipe.momentum)
+    if recipe.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
     if recipe.optimizer != "sgd":
-        raise ValueError(f'Recipe.optimizer must be "sgd" or "muon"; got {recipe.optimizer!r}.')
+        raise ValueError('Recipe.optimizer must be "sgd", "muon" or "adam"; got '
+                         f"{recipe.optimizer!r}.")
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum,
                            nesterov=recipe.momentum > 0)
 

@@ -1,5 +1,6 @@
 """The families beside SimCLR: what each learns from, and that its gradient reaches the encoder."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -135,13 +136,35 @@ def test_byol_without_momentum_equals_simsiam():
     torch.testing.assert_close(byol.loss(*two()), siam.loss(*two()))
 
 
-def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
+COLOURS = Views(32, crop=None, flip=0.0)
+
+
+def patches():
     torch.manual_seed(0)
-    model = methods.PatchPrediction(models.build_encoder("tiny"))
+    return methods.PatchPrediction(models.build_encoder("tiny"))
+
+
+def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
     pictures = shapes.make_shapes(24, seed=0).images
-    recipe = replace(config.Recipe(), steps=25, batch_size=24, small_size=None, lr=0.1)
-    history = training.pretrain(model, pictures, methods.whole_pictures, recipe)
-    assert history.loss[-1] < torch.tensor(72.0).log() < history.loss[0] + 1
+    recipe = replace(config.Recipe(), steps=60, batch_size=24, small_size=None, lr=0.03)
+    history = training.pretrain(patches(), pictures, COLOURS, recipe)
+    guessing = math.log(96)  # four columns of each of 24 pictures
+    assert history.loss[0] > guessing - 0.1 and sum(history.loss[-5:]) / 5 < guessing - 0.4
+
+
+def test_the_patches_read_share_no_pixel_with_those_predicted():
+    model, (view1, view2) = patches().eval(), (v.requires_grad_() for v in two())
+    model.loss(view1, view2).backward()
+    read, predicted = ((v.grad.abs().sum((0, 1)) > 0) for v in (view1, view2))
+    assert read.any() and predicted.any() and not (read & predicted).any()
+    assert read.any(1).nonzero().max() < predicted.any(1).nonzero().min()
+
+
+def test_a_patch_stands_where_the_grid_says():
+    picture = torch.rand(2, 3, 32, 32)
+    grid = patches().cut(picture)
+    assert grid.shape == (2, 4, 4, 3, 12, 12)
+    assert torch.equal(grid[1, 2, 3], picture[1, :, 18:30, 12:24])
 
 
 @pytest.mark.parametrize(("make", "message"), [
@@ -150,11 +173,62 @@ def test_predicting_patches_trains_and_beats_guessing_on_one_batch():
     (lambda: joint("SupCon").loss(*two()), "labels=labels"),
     (lambda: joint("BarlowTwins").eval().loss(*two(1)), "at least 2"),
     (lambda: joint("VICReg").eval().loss(*two(1)), "at least 2"),
-    (lambda: (lambda m: (m.loss(*two()), m.after_step()))(joint("MoCo", queue=8)), "queue holds 8"),
+    (lambda: joint("MoCo", queue=8).loss(*two()), "queue holds 8 keys and the batch 12"),
+    (lambda: joint("MoCo", queue=0), "at least 1; got 0"),
+    (lambda: joint("MoCo", queue=2.5), "whole number of keys"),
+    (lambda: joint("MoCo", momentum=float("nan")), "momentum must lie"),
+    (lambda: joint("BYOL", momentum="0.9"), "momentum must lie"),
+    (lambda: joint("MoCo", temperature=0).loss(*two()), "temperature must be above 0"),
+    (lambda: joint("SimSiam").loss(*two(1)), "at least 2"),
+    (lambda: joint("MoCo").loss(two()[0], two(6)[0]), "the same shape"),
+    (lambda: joint("BYOL").loss(two()[0], two(6)[0]), "the same shape"),
+    (lambda: joint("SupCon").loss(*two(), torch.arange(7)), "one a pair"),
+    (lambda: family("generative").loss(torch.rand(4, 3, 24, 24)), r"shape \(3, 32, 32\)"),
+    (lambda: adversarial().loss(torch.rand(4, 3, 24, 24)), r"shape \(3, 32, 32\)"),
+    (lambda: family("predictive").loss(torch.rand(4, 3, 3, 24, 24)), r"shape \(3, 32, 32\)"),
+    (lambda: adversarial().loss(shapes.make_shapes(4, seed=0).images), "make floats with"),
+    (lambda: patches().loss(*two(1)), "N at least 2"),
+    (lambda: patches().loss(two()[0], two()[1].to("meta")), "must be on one device"),
+    (lambda: patches().loss(two()[0], two(6)[0]), "the same shape"),
+    (lambda: patches().loss(torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)), "at least 16"),
+    (lambda: methods.PatchPrediction(models.build_encoder("tiny"), 0), "temperature must be"),
+    (lambda: methods.Generative(models.build_encoder("tiny"), noise=0.0), "noise must be above 0"),
+    (lambda: methods.Generative(models.build_encoder("tiny"), code_dim=0), "at least 1"),
 ])
 def test_wrong_use_ends_in_one_clear_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("far", ["model", "view1", "view2"])
+def test_mixed_devices_are_named(name, far):
+    model, (view1, view2) = joint(name), two()
+    model = model.to("meta") if far == "model" else model
+    view1, view2 = (v.to("meta") if far == which else v
+                    for which, v in (("view1", view1), ("view2", view2)))
+    with pytest.raises(ValueError, match="must be on one device; got a model on"):
+        model.loss(view1, view2, *([torch.arange(12) % 3] if name == "SupCon" else []))
+
+
+def test_views_and_labels_that_do_not_fit_the_method_are_named():
+    images = shapes.make_shapes(32, seed=0)
+    recipe = replace(config.Recipe(), steps=2, batch_size=16, small_size=None)
+    labels = images.factors["shape"]
+    with pytest.raises(TypeError, match="BYOL.loss takes view1, view2; the views and labels gave"):
+        training.pretrain(joint("BYOL"), images.images, Views(32), recipe, labels=labels)
+    with pytest.raises(TypeError, match="MoCo.loss takes view1, view2; .* gave 1 "):
+        training.pretrain(joint("MoCo"), images.images, methods.whole_pictures, recipe)
+    with pytest.raises(ValueError, match="SupCon; SimCLR learns without"):
+        training.pretrain(models.build_model("tiny"), images.images, Views(32), recipe,
+                          labels=labels)
+
+
+def test_the_slow_copy_and_the_queue_need_no_colour_pictures():
+    encoder = models.build_encoder("tiny", in_channels=1)
+    model = methods.MoCo(encoder, models.ProjectionHead(128, 64, 24), queue=16)
+    assert model.queue.shape == (16, 24) and model.training and model.target.training
+    assert torch.isfinite(model.loss(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
 
 
 def test_a_new_method_takes_ten_lines():

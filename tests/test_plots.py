@@ -49,6 +49,19 @@ def test_ours_and_the_paper_s_stand_side_by_side_each_on_its_own_axes():
     assert [t.get_text() for t in right.get_xticklabels()] == ["none", "linear", "MLP"]
 
 
+def test_dots_share_their_rows_and_leave_out_what_is_not_known():
+    part = {"title": "left", "xlabel": "kNN %", "lines": {"chance": 1},
+            "series": {"ours": [(2, 1, 4), 3, None], "theirs": [4, None, 5]}}
+    figure = plots.dots(["a", "b", "c"], [part, {**part, "title": "right"}], "A finding")
+    first, second = figure.axes
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["a", "b", "c"]
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[0] > first.get_ylim()[1]
+    drawn = first.containers[0]
+    assert np.isnan(drawn[0].get_xdata()).tolist() == [False, False, True]
+    ends = drawn[2][0].get_segments()[0]
+    assert ends[:, 0].tolist() == [1, 4]
+
+
 def test_shown_figures_carry_png_and_alt_text(monkeypatch):
     import IPython.display
 

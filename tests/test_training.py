@@ -126,11 +126,13 @@ def test_the_recipe_names_the_optimizer():
     muon = training.build_optimizer(model(), replace(RECIPE, optimizer="muon"))
     assert isinstance(muon, training.Muon)
     assert sum(len(g["params"]) for g in muon.param_groups) == len(list(model().parameters()))
-    with pytest.raises(ValueError, match='"sgd" or "muon"; got \'adam\''):
-        training.build_optimizer(model(), replace(RECIPE, optimizer="adam"))
+    adam = training.build_optimizer(model(), replace(RECIPE, optimizer="adam", momentum=0.5))
+    assert isinstance(adam, torch.optim.AdamW) and adam.param_groups[0]["betas"] == (0.5, 0.999)
+    with pytest.raises(ValueError, match='"muon" or "adam"; got \'lars\''):
+        training.build_optimizer(model(), replace(RECIPE, optimizer="lars"))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", ["sgd", "muon", "adam"])
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_a_stopped_and_resumed_run_has_the_bits_of_an_unbroken_one(tmp_path, stop_after,
                                                                    optimizer):
