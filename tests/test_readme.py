@@ -1,0 +1,64 @@
+"""The README's figure and the rows of its table that come from records agree with the records."""
+
+import re
+import sys
+
+from notebook_files import ROOT
+from PIL import Image
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import readme_figures  # noqa: E402
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def mean(table, method, size):
+    return 100 * sum(table[method][size]) / len(table[method][size])
+
+
+def test_the_figure_shows_the_records_that_ship():
+    table = readme_figures.label_curve()
+    with Image.open(readme_figures.TARGET) as picture:
+        carried = picture.text["Comment"]
+    assert carried == readme_figures.fingerprint(table), "run python tools/readme_figures.py"
+    assert f"({readme_figures.TARGET.relative_to(ROOT)})" in README
+
+
+def test_another_value_has_another_fingerprint_and_drawing_carries_it(tmp_path):
+    table = {"frozen SimCLR": {1: [0.2, 0.3], 10: [0.4]}, "supervised": {1: [0.1], 10: [0.5]},
+             "fine-tuned": {10: [0.45]}}
+    readme_figures.draw(table, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.text["Comment"] == readme_figures.fingerprint(table)
+        assert picture.width > 600
+    table["supervised"][10] = [0.5001]
+    assert picture.text["Comment"] != readme_figures.fingerprint(table)
+
+
+def test_the_title_says_what_the_values_say():
+    def curves(frozen, scratch):
+        sizes = (1, 10, 500)
+        return {"frozen SimCLR": {n: [a] for n, a in zip(sizes, frozen, strict=True)},
+                "supervised": {n: [a] for n, a in zip(sizes, scratch, strict=True)},
+                "fine-tuned": {}}
+
+    say = readme_figures.finding
+    assert "Up to 10 labels" in say(curves((2, 3, 4), (1, 2, 5)))
+    assert "from 500 on they do not" in say(curves((2, 3, 4), (1, 2, 5)))
+    assert "frozen features beat training" in say(curves((2, 3, 4), (1, 2, 3)))
+    assert "training from scratch beat frozen" in say(curves((1, 2, 3), (2, 3, 4)))
+    assert "back and forth" in say(curves((1, 3, 3), (2, 2, 4)))
+
+
+def test_rows_of_the_table_that_come_from_the_label_records_hold_their_means():
+    table = readme_figures.label_curve()
+    rows = re.findall(r"\| ([\d,]+) labels? a class, (?:mean of )?(\d+) draws?.*\| ([\d.]+) / "
+                      r"([\d.]+) / ([\d.]+|–) % \|", README)
+    assert len(rows) >= 4
+    for size, draws, *written in rows:
+        n = int(size.replace(",", ""))
+        assert len(table["frozen SimCLR"][n]) == int(draws), f"{n} labels: draws"
+        for method, value in zip(readme_figures.METHODS, written, strict=True):
+            known = n in table[method] and len(table[method][n]) == int(draws)
+            assert value == (f"{mean(table, method, n):.1f}" if known else "–"), (n, method)

@@ -1,0 +1,80 @@
+"""Draw the README's figure from the records that ship with the package.
+
+    python tools/readme_figures.py
+
+The picture carries a fingerprint of the values it shows; a test compares it with the records.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from simclr_tut import evaluation, models, plots  # noqa: E402
+
+TARGET = ROOT / "docs" / "label_efficiency.png"
+METHODS = ("frozen SimCLR", "supervised", "fine-tuned")
+CHANCE = 0.1  # ten classes
+
+Table = dict[str, dict[int, list[float]]]
+
+
+def label_curve() -> Table:
+    """Return accuracies by method and labels a class, of the checkpoint that ships."""
+    weights = Path(models.__file__).parent / "assets" / "cifar10-tiny.safetensors"
+    shipped = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    table: Table = {name: {} for name in METHODS}
+    for record in evaluation.read_benchmark("label_efficiency"):
+        if record["kind"] == "result" and record["weights"] == shipped:
+            table[record["method"]].setdefault(record["size"], []).append(record["accuracy"])
+    if not table["frozen SimCLR"]:
+        raise SystemExit(f"no record of the shipped weights ({shipped}); run "
+                         "`python -m benchmarks.label_efficiency` first.")
+    return table
+
+
+def fingerprint(table: Table) -> str:
+    """Return a name for the values: another value, another name."""
+    values = {name: {n: sorted(round(a, 4) for a in part[n]) for n in sorted(part)}
+              for name, part in table.items()}
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def finding(table: Table) -> str:
+    """Say at which sizes frozen features beat training from scratch."""
+    def mean(name: str, n: int) -> float:
+        return sum(table[name][n]) / len(table[name][n])
+
+    both = sorted(table["frozen SimCLR"].keys() & table["supervised"].keys())
+    ahead = [n for n in both if mean("frozen SimCLR", n) > mean("supervised", n)]
+    if ahead == both or not ahead:
+        first, second = ("frozen features", "training from scratch")[::1 if ahead else -1]
+        return f"With {both[0]:,} to {both[-1]:,} labels a class {first} beat {second}"
+    if ahead != both[:len(ahead)]:
+        return "Which of frozen features and training from scratch is ahead changes back and forth"
+    return (f"Up to {ahead[-1]:,} labels a class, features learnt without labels beat training "
+            f"from scratch; from {both[len(ahead)]:,} on they do not")
+
+
+def draw(table: Table, target: Path = TARGET) -> None:
+    """Draw mean and 95 % interval of each method at each number of labels."""
+    sizes = sorted(set().union(*table.values()))
+    nothing = (float("nan"),) * 3
+    rows = {name: [evaluation.interval(part[n]) if n in part else nothing for n in sizes]
+            for name, part in table.items()}
+    series = {name: tuple([100 * row[i] for row in part] for i in range(3))
+              for name, part in rows.items()}
+    fig = plots.lines_with_intervals(sizes, series, finding(table), "labels per class (CIFAR-10)",
+                                     "accuracy on test pictures (%)",
+                                     lines={"chance": 100 * CHANCE})
+    target.parent.mkdir(exist_ok=True)
+    fig.savefig(target, dpi=110, metadata={"Software": None, "Comment": fingerprint(table)})
+
+
+if __name__ == "__main__":
+    made = label_curve()
+    draw(made)
+    print(f"{TARGET.relative_to(ROOT)}: {finding(made)}")
