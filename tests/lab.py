@@ -72,6 +72,7 @@ class Lab:
     def __init__(self, tab, address: str, folder: Path) -> None:
         self.tab, self.address, self.folder = tab, address, folder
         self.complaints: list[str] = []
+        self.ignored: list[str] = []
         tab.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         tab.on("console", self._hear)
         tab.goto(f"{address}/lab?reset")
@@ -79,8 +80,9 @@ class Lab:
         tab.evaluate("async () => { await window.jupyterapp.restored }")
 
     def _hear(self, message) -> None:
-        if message.type == "error" and not any(word in message.text for word in NOT_OURS):
-            self.complaints.append(message.text)
+        if message.type == "error":
+            known = any(word in message.text for word in NOT_OURS)
+            (self.ignored if known else self.complaints).append(message.text)
 
     def write(self, name: str, cells: list) -> None:
         """Write a notebook of these cells into the folder that is served."""
