@@ -41,7 +41,7 @@ $(VENV)/.ready-lab: pyproject.toml | $(VENV)/.ready-torch
 	@touch $@
 
 $(VENV)/.ready-test: pyproject.toml | $(VENV)/.ready-torch
-	$(PY) -m pip install -q -e ".[test]"
+	$(PY) -m pip install -q -e ".[lab,test]"
 	@touch $@
 
 lab: $(LAB_READY)

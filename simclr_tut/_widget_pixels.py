@@ -176,7 +176,7 @@ class PointMap:
         pen.line([(x + 9, y), (left, 70)], fill=plots.RED, width=2)
         pen.rectangle([left - 2, 0, left + 133, 135], fill=plots.RED)
         picture.paste(_fit(images[point], 128), (left + 2, 4))
-        pen.text((left + 144, 4), f"at the red square:\n{names[point]}\n\nblue: its class\n"
+        pen.text((left + 144, 4), f"at the square:\n{names[point]}\n\nlarge dots: its class\n"
                                   "rings: beside it", fill="black", font=_font(15))
         pen.text((left, 150), "The ringed points, nearest first:", fill="black", font=_font(15))
         _tiles(picture, left, 176, 4, [images[i] for i in near], [names[i] for i in near],

@@ -53,7 +53,7 @@ class TrainingPlot:
     """The loss of a run between its levels, one measure beside it, and a button that stops it.
 
     Attributes: pressed: whether the button was.  over: whether the run ended.
-        image, button, text: the parts of ``box``.
+        image, button, text: the parts of ``box``.  hint: how to stop.
     """
 
     def __init__(self, alt: str, look: Callable[[], dict] | None, measure: str | None,
@@ -67,10 +67,10 @@ class TrainingPlot:
         self.button.on_click(self._press)
         self.text = w.HTML()
         self.box = column([*([self.button] if clicks_arrive() else []), self.image, self.text])
-        self._say("The kernel's interrupt, the square in the toolbar, stops the run too; "
-                  "what was learned is kept." if clicks_arrive() else
-                  "To stop, interrupt the kernel, by the square beside the cell or in the toolbar; "
-                  "what was learned is kept.")
+        self.hint = ("The kernel's interrupt, the square in the toolbar, stops the run too; what "
+                     "was learned is kept." if clicks_arrive() else
+                     "To stop, interrupt the kernel, by the square beside the cell or in the "
+                     "toolbar; what was learned is kept.")
         self._drawn, self._cost, self._handle = 0.0, 0.0, None
         self._draw([], [], 0)
         if show:
@@ -130,6 +130,8 @@ class TrainingPlot:
             parts.append({"x": [x for x, _ in seen], "series": {self.measure: [y for _, y in seen]},
                           "title": title, "xlabel": "step", "ylabel": self.measure,
                           "lines": {} if self.before is None else {"before": self.before}})
+        self._say(f"Step {len(loss)} of {steps}, loss {means[-1]:.2f}. {self.hint}" if means
+                  else self.hint)
         file = io.BytesIO()
         plots.panels(parts).savefig(file, format="png")
         self.image.value = file.getvalue()

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import nbformat.v4 as v4
 
 # Chromium speaks to nobody but the server of the test.
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -68,23 +69,32 @@ class Server:
 class Lab:
     """One page of JupyterLab with one notebook open at a time."""
 
-    def __init__(self, page, address: str, folder: Path) -> None:
-        self.page, self.address, self.folder = page, address, folder
+    def __init__(self, tab, address: str, folder: Path) -> None:
+        self.tab, self.address, self.folder = tab, address, folder
         self.complaints: list[str] = []
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
-        page.on("console", self._hear)
-        page.goto(f"{address}/lab?reset")
-        page.wait_for_function("window.jupyterapp && window.jupyterapp.restored")
-        page.evaluate("async () => { await window.jupyterapp.restored }")
+        self.ignored: list[str] = []
+        tab.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        tab.on("console", self._hear)
+        tab.goto(f"{address}/lab?reset")
+        tab.wait_for_function("window.jupyterapp && window.jupyterapp.restored")
+        tab.evaluate("async () => { await window.jupyterapp.restored }")
 
     def _hear(self, message) -> None:
-        if message.type == "error" and not any(word in message.text for word in NOT_OURS):
-            self.complaints.append(message.text)
+        if message.type == "error":
+            known = any(word in message.text for word in NOT_OURS)
+            (self.ignored if known else self.complaints).append(message.text)
+
+    def write(self, name: str, cells: list) -> None:
+        """Write a notebook of these cells into the folder that is served."""
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        nbformat.write(notebook, self.folder / name)
 
     def open(self, name: str) -> None:
-        """Open a notebook and wait for its kernel."""
+        """Open a notebook and wait for its kernel; close the one that a failed test left."""
+        self.close()
         self.complaints.clear()
-        self.page.evaluate("""async name => {
+        self.tab.evaluate("""async name => {
             const app = window.jupyterapp;
             const panel = await app.commands.execute('docmanager:open',
                 {path: name, factory: 'Notebook'});
@@ -98,24 +108,57 @@ class Lab:
 
     def start(self) -> None:
         """Begin to run all cells; come back at once."""
-        self.page.evaluate("""() => {
+        self.tab.evaluate("""() => {
             window.ran = undefined;
             window.jupyterapp.commands.execute('notebook:run-all-cells').then(
                 result => { window.ran = 'over'; }, error => { window.ran = String(error); });
         }""")
 
+    def run_cells(self, starts: list[str]) -> None:
+        """Begin to run the cells that begin with these lines, in this order."""
+        self.tab.evaluate("""async starts => {
+            window.ran = undefined;
+            const app = window.jupyterapp, notebook = window.panel.content;
+            const run = async start => {
+                notebook.activeCellIndex = notebook.widgets.findIndex(
+                    cell => cell.model.sharedModel.getSource().startsWith(start));
+                notebook.deselectAll();
+                await app.commands.execute('notebook:run-cell');
+            };
+            Promise.all(starts.map(run)).then(
+                () => { window.ran = 'over'; }, error => { window.ran = String(error); });
+        }""", starts)
+
+    def set_source(self, start: str, source: str) -> None:
+        """Write ``source`` into the cell that begins with ``start``."""
+        self.tab.evaluate("""([start, source]) => {
+            const cell = window.panel.content.widgets.find(
+                cell => cell.model.sharedModel.getSource().startsWith(start));
+            cell.model.sharedModel.setSource(source);
+        }""", [start, source])
+
+    def wait_for_steps(self, n: int, seconds: float = 120) -> None:
+        """Wait until the line under a training plot speaks of step ``n`` or a later one."""
+        self.tab.wait_for_function("""n => [...document.querySelectorAll('p[role=status]')].some(
+            line => Number((line.innerText.match(/Step (\\d+) of/) || [0, 0])[1]) >= n)""",
+                                   arg=n, timeout=1000 * seconds)
+
+    def interrupt(self) -> None:
+        """What the square in the toolbar does."""
+        self.tab.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
+
     def finish(self, seconds: float) -> nbformat.NotebookNode:
         """Wait for the cells that ``start`` began; return the notebook as it stands."""
-        self.page.wait_for_function("window.ran !== undefined", timeout=1000 * seconds)
+        self.tab.wait_for_function("window.ran !== undefined", timeout=1000 * seconds)
         return self.read()
 
     def read(self) -> nbformat.NotebookNode:
         """The notebook of the page with its outputs."""
-        return nbformat.from_dict(self.page.evaluate("() => window.panel.model.toJSON()"))
+        return nbformat.from_dict(self.tab.evaluate("() => window.panel.model.toJSON()"))
 
     def show_output(self, start: str) -> None:
         """Scroll to the code cell that begins with ``start``; far cells are not in the page."""
-        self.page.evaluate("""async start => {
+        self.tab.evaluate("""async start => {
             const notebook = window.panel.content;
             const index = notebook.widgets.findIndex(
                 cell => cell.model.sharedModel.getSource().startsWith(start));
@@ -127,11 +170,12 @@ class Lab:
     def output(self, start: str):
         """The output area of the cell that begins with ``start``, as a locator."""
         self.show_output(start)
-        return self.page.locator(".jp-Notebook .jp-Cell.jp-mod-active .jp-Cell-outputArea")
+        return self.tab.locator(".jp-Notebook .jp-Cell.jp-mod-active .jp-Cell-outputArea")
 
     def close(self) -> None:
         """Close the notebook without saving, and end its kernel."""
-        self.page.evaluate("""async () => {
+        self.tab.evaluate("""async () => {
+            if (!window.panel || window.panel.isDisposed) return;
             await window.panel.sessionContext.shutdown();
             window.panel.context.model.dirty = false;
             window.panel.dispose();

@@ -211,6 +211,7 @@ def test_training_plot_draws_what_the_history_holds(monkeypatch):
     loss, measure = drawn[-1]
     assert loss["series"] == {"loss": [4.0, 3.0]} and loss["lines"] == {"chance": 4.1}
     assert "3.00 at step 2 of 8" in loss["title"]
+    assert "Step 2 of 8, loss 3.00." in plot.text.value and "interrupt" in plot.text.value
     assert measure["x"] == [0, 1, 2] and measure["series"] == {"kNN": [0.25, 0.3, 0.4]}
     assert bytes(plot.image.value) != picture
 
