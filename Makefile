@@ -1,30 +1,35 @@
 # make lab   open the course          make run    execute every notebook into build/run
 # make test  everything CI checks     make data   fetch CIFAR-10 ahead
 # make student  the notebooks without solutions, into build/student
+# make slides   01, 03 and 05 as one file of slides, build/slides/simclr.html
 # make clean remove what was built    (the first call sets up .venv; later calls are quick)
 #
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   a small torch without CUDA
 # BROWSER=none      make lab only serves
 # CI_VENV=FOLDER    use or create that virtual environment instead of .venv
 # PYTHON=FILE       use an interpreter that already holds everything; nothing is installed
+# TEST_EXTRAS=test,course   what `make test` installs; course is nbgrader, for teachers and CI
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test data clean student
+.PHONY: help lab run test data clean student slides
 TORCH_INDEX ?=
 VENV := $(or $(CI_VENV),.venv)
 SYSTEM_PYTHON ?= python3
+TEST_EXTRAS ?= test
+comma := ,
+TEST_STAMP := $(VENV)/.ready-$(subst $(comma),-,$(TEST_EXTRAS))
 
 ifeq ($(strip $(PYTHON)),)
   PY := $(VENV)/bin/python
   LAB_READY := $(VENV)/.ready-lab
-  TEST_READY := $(VENV)/.ready-test
+  TEST_READY := $(TEST_STAMP)
 else
   PY := $(PYTHON)
   export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
 help:
-	@sed -n '1,10s/^# \{0,1\}//p' Makefile
+	@sed -n '1,12s/^# \{0,1\}//p' Makefile
 
 $(VENV)/bin/python:
 	$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "simclr_tut needs Python 3.11 or newer: make SYSTEM_PYTHON=python3.12 ...")'
@@ -38,8 +43,8 @@ $(VENV)/.ready-lab: pyproject.toml | $(VENV)/.ready-torch
 	$(PY) -m pip install -q -e ".[lab]"
 	@touch $@
 
-$(VENV)/.ready-test: pyproject.toml | $(VENV)/.ready-torch
-	$(PY) -m pip install -q -e ".[test]"
+$(TEST_STAMP): pyproject.toml | $(VENV)/.ready-torch
+	$(PY) -m pip install -q -e ".[$(TEST_EXTRAS)]"
 	@touch $@
 
 lab: $(LAB_READY)
@@ -57,6 +62,9 @@ test: $(TEST_READY)
 # NBGRADER=1 adds nbgrader's metadata; see INSTRUCTORS.md
 student: $(TEST_READY)
 	$(PY) tools/make_student.py $(if $(filter 1,$(NBGRADER)),--nbgrader)
+
+slides: $(TEST_READY)
+	$(PY) tools/make_slides.py
 
 data: $(LAB_READY)
 	$(PY) -m simclr_tut download

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from simclr_tut.checks._common import call, compare, number, pair, pictures, tensor
+from simclr_tut import evaluation, shapes
+from simclr_tut.checks._common import call, compare, measured, number, pair, pictures, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
 
@@ -87,3 +88,39 @@ def kinds_of_learning(candidate) -> str:
         raise Mistake(f"{sum(right)} of 4 are right. Look again at {hints[right.index(False)]}",
                       sum(right) / 4)
     return "all four are right: what counts is where the target comes from."
+
+
+@checker(points=2)
+def colour_and_grey(candidate) -> str:
+    """Two numbers: kNN for the shape on raw pixels of shapes, in colour and in grey."""
+    said = measured(candidate, 2, "in colour, in grey")
+    bank, queries = shapes.make_shapes(1000, 0), shapes.make_shapes(400, 1)
+
+    def vote(of, factor: str = "shape", k: int = 20, turned: bool = False) -> float:
+        a, b = (queries, bank) if turned else (bank, queries)
+        labels = [(p.factors[factor] * 10).long() if factor == "hue" else p.factors[factor]
+                  for p in (a, b)]
+        return evaluation.knn_accuracy(of(a.images), labels[0], of(b.images), labels[1], k)
+
+    def grey(images: torch.Tensor) -> torch.Tensor:
+        weights = torch.tensor([0.2989, 0.587, 0.114])
+        return torch.einsum("c,nchw->nhw", weights, images.float() / 255).flatten(1)
+
+    right = [vote(evaluation.raw_pixels), vote(grey)]
+    compare(torch.tensor(said), torch.tensor(right), (
+        (right[::-1], "you have them in the other order: colour first, then grey.", 0.7),
+        ([100 * value for value in right], "give fractions, not percentages.", 0.8),
+        ([right[0]] * 2, "both are the value in colour: were the grey pictures handed to the vote?",
+         0.4),
+        ([right[1]] * 2, "both are the value in grey.", 0.4),
+        (lambda: [vote(of, k=200) for of in (evaluation.raw_pixels, grey)],
+         "that is with 200 neighbours, the default; 20 were asked for.", 0.6),
+        (lambda: [vote(of, "hue") for of in (evaluation.raw_pixels, grey)],
+         "that is the vote for the hue, cut in ten; the labels are factors['shape'].", 0.5),
+        (lambda: [vote(of, turned=True) for of in (evaluation.raw_pixels, grey)],
+         "bank and queries are exchanged: the 1,000 pictures of seed 0 are the bank.", 0.6),
+        ([1.0, 1.0], "a picture is among its own neighbours: bank and queries are two sets.", 0.2),
+    ), f"measured here: something else than {said[0]:.3g} and {said[1]:.3g}. Seeds 0 and 1, 1,000 "
+       "and 400 pictures, k = 20, labels factors['shape'].", 0.02)
+    return (f"{100 * right[0]:.0f} % in colour, {100 * right[1]:.0f} % in grey: colour helps this "
+            "vote, although it was drawn without looking at the shape.")

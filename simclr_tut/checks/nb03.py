@@ -10,7 +10,7 @@ from simclr_tut.checks._common import call, compare, number, seeded, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
 
-@checker(points=3)
+@checker(points=3, answers=(losses.info_nce,))
 def across_views(candidate) -> str:
     """``candidate(z1, z2, temperature)``: each view 1 against all view 2, mean over N."""
     z1 = seeded(10, 5) * 2
@@ -97,3 +97,122 @@ def room_to_fall(candidate) -> str:
         ), f"for N = {n} and temperature {temperature} you return {value:.4g}. Use "
            "losses.chance_loss and losses.loss_floor.", 1e-5)
     return "right for three batches; at temperature 0.5 it is close to 2 nats."
+
+
+@checker(points=3, answers=(losses.nt_xent, losses.nt_xent_naive))
+def with_margin(candidate) -> str:
+    """``candidate(z1, z2, temperature, margin)``: NT-Xent with the positive's cosine lowered."""
+    z1 = seeded(5, 4, seed=4) * 1.5
+    z2 = z1 + seeded(5, 4, seed=5)
+
+    def compare_at(temperature: float, margin: float) -> None:
+        value = number(call(candidate, z1, z2, temperature, margin), "the loss")
+        z = F.normalize(torch.cat([z1, z2]).double(), dim=1)
+        own, positive = torch.eye(10, dtype=torch.bool), torch.arange(10).roll(5)
+        hot = F.one_hot(positive, 10).double()
+        cosines = z @ z.T
+
+        def loss(cosines: torch.Tensor, shift: torch.Tensor | float = 0.0, keep: bool = False,
+                 temperature: float = temperature) -> torch.Tensor:
+            logits = (cosines - shift) / temperature
+            logits = logits if keep else logits.masked_fill(own, -torch.inf)
+            return F.cross_entropy(logits, positive, reduction="none")
+
+        lowered = ((cosines - margin * hot) / temperature).masked_fill(own, -torch.inf)
+        top = lowered[torch.arange(10), positive]
+        plain = (cosines / temperature).masked_fill(own, -torch.inf).logsumexp(1)
+        right = loss(cosines, margin * hot)
+        raw = torch.cat([z1, z2]).double()
+        compare(value, right.mean(), (
+            (loss(cosines).mean(), "the margin is not used, or taken off every cosine, where it "
+             "cancels: lower the positive only.", 0.3),
+            (loss(cosines, -margin * hot).mean(), "you add the margin to the positive's cosine, "
+             "or lower the negatives, which is the same: the task becomes easier.", 0.6),
+            ((plain - top).mean(), "the margin is subtracted above the line only: the positive in "
+             "the denominator is the same number.", 0.6),
+            (loss(cosines, temperature * margin * hot).mean(), "the margin belongs to the cosine: "
+             "subtract it before you divide by the temperature.", 0.7),
+            (loss(cosines, margin * hot, keep=True).mean(), "each view still competes with itself: "
+             "leave k = i out.", 0.5),
+            ((lowered.masked_fill(hot.bool(), -torch.inf).logsumexp(1) - top).mean(),
+             "the positive is missing from the denominator.", 0.4),
+            (right.sum(), "divide by 2N: the loss is a mean over anchors.", 0.7),
+            (right.sum() / 5, "divide by 2N, not by N: there are 2N anchors.", 0.7),
+            (right[:5].mean(), "only views 1 are anchors; all 2N views are.", 0.6),
+            (loss(raw @ raw.T, margin * hot).mean(), "divide the products by the lengths: cosines "
+             "were asked for.", 0.5),
+            (loss(cosines, margin * hot, temperature=1 / temperature).mean(), "the temperature "
+             "divides the cosines; you multiply.", 0.4),
+        ), f"at temperature {temperature} and margin {margin} you return {value:.4g}. Margin 0 "
+           "must give NT-Xent: does it?")
+
+    compare_at(0.5, 0.3)
+    compare_at(0.2, 0.1)
+    one = z1.clone().requires_grad_()
+    value = candidate(one, z2, 0.5, 0.3)
+    if not isinstance(value, torch.Tensor) or not value.requires_grad:
+        raise Mistake("the value is right, but no gradient reaches z1: add tensors, not floats.",
+                      0.7)
+    return "right at two margins, with a gradient; margin 0 is NT-Xent."
+
+
+@checker(points=3, answers=(losses.nt_xent, losses.nt_xent_naive))
+def neighbouring_rows(candidate) -> str:
+    """``candidate(z, temperature)``: NT-Xent where rows 2i and 2i + 1 show picture i."""
+    z1 = seeded(6, 4, seed=6) * 1.5
+    z = torch.stack([z1, z1 + seeded(6, 4, seed=7)], dim=1).flatten(0, 1)  # (2N, D)
+    for temperature in (0.5, 0.2):
+        value = number(call(candidate, z, temperature), "the loss")
+        unit, own = F.normalize(z, dim=1), torch.eye(12, dtype=torch.bool)
+        cosines, rows = unit @ unit.T, torch.arange(12)
+        logits = (cosines / temperature).masked_fill(own, -torch.inf)
+        positive = rows ^ 1  # 0 and 1, 2 and 3, …
+        right = F.cross_entropy(logits, positive, reduction="none")
+        raw = (z @ z.T / temperature).masked_fill(own, -torch.inf)
+        without = logits.scatter(1, positive[:, None], -torch.inf).logsumexp(1)
+        compare(value, right.mean(), (
+            (losses.nt_xent(z[:6], z[6:], temperature), "you pair row i with row i + N, as in the "
+             "lesson; here rows 2i and 2i + 1 belong together.", 0.5),
+            (F.cross_entropy(logits, rows.roll(1)), "the positive of row i is not always i + 1, "
+             "nor always i - 1: rows 0 and 1 have each other.", 0.5),
+            (right[::2].mean(), "only even rows are anchors; all 2N are.", 0.6),
+            (F.cross_entropy(cosines / temperature, positive), "each view still competes with "
+             "itself: set the diagonal to minus infinity.", 0.5),
+            (F.cross_entropy((cosines / temperature).masked_fill(own, 0), positive), "a diagonal "
+             "of 0 has a share of exp(0) = 1: use minus infinity.", 0.5),
+            (F.cross_entropy(raw, positive), "normalise the embeddings first.", 0.5),
+            (F.cross_entropy((cosines * temperature).masked_fill(own, -torch.inf), positive),
+             "the temperature divides the cosines; you multiply.", 0.4),
+            (right.sum(), "you sum over the anchors; take the mean.", 0.7),
+            ((without - logits[rows, positive]).mean(), "the positive is missing from the "
+             "denominator.", 0.4),
+            (F.cross_entropy(cosines.masked_fill(own, -torch.inf), positive),
+             "the temperature is missing.", 0.4),
+        ), f"at temperature {temperature} you return {value:.4g}. Which column holds the positive "
+           "of row 0, of row 1, of row 2?")
+    held = z.clone().requires_grad_()
+    value = candidate(held, 0.5)
+    if not isinstance(value, torch.Tensor) or not value.requires_grad:
+        raise Mistake("the value is right, but no gradient reaches z: return the tensor, not "
+                      "float(...) or .item().", 0.7)
+    return "right at two temperatures: the order of rows is a convention, the loss is not."
+
+
+@checker(points=1)
+def colder(candidate) -> str:
+    """Two letters: what half the temperature does to chance, and to the floor, at equal N."""
+    if not isinstance(candidate, str) or len(candidate.replace(" ", "")) != 2 or (
+            set(candidate.upper().replace(" ", "")) - set("ABC")):
+        raise Mistake('answer with two letters out of A, B and C, such as "AA": chance, then '
+                      f"floor; got {candidate!r:.40}.")
+    chance, floor = candidate.upper().replace(" ", "")
+    if chance != "B":
+        raise Mistake("chance: when all cosines are equal, what is each candidate's share? Does "
+                      "dividing equal numbers change it?", 0.5 if floor == "A" else 0.0)
+    if floor == "B":
+        raise Mistake("chance is right. The floor has a temperature in its formula: compute it for "
+                      "0.5 and for 0.25.", 0.5)
+    if floor == "C":
+        raise Mistake("chance is right. The floor: a lower temperature makes the same lead of the "
+                      "positive count for more, so can the loss end higher?", 0.5)
+    return "chance is ln(2N - 1) at any temperature; a colder softmax lets the loss fall further."
