@@ -134,7 +134,8 @@ def test_nbgrader_really_grades(tmp_path):
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3", "language": "python"}))
     environment = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"),
-                   "JUPYTER_PREFER_ENV_PATH": "0", "HOME": str(tmp_path)}
+                   "JUPYTER_PREFER_ENV_PATH": "0", "HOME": str(tmp_path),
+                   "PATH": os.pathsep.join([os.path.dirname(grader()[0]), os.environ["PATH"]])}
 
     def run(*words):
         done = subprocess.run([*grader(), *words], cwd=course, env=environment,
