@@ -131,6 +131,9 @@ def _judge(body: Callable[..., str], candidate: object, seconds: float) -> tuple
         raise
     except BaseException as error:  # a candidate may raise anything, even SystemExit
         first = _first_line(error)
+        if isinstance(error, RuntimeError) and ("must match" in first or "cannot be mult" in first):
+            return 0.0, (f"two shapes do not fit ({first[:160]}){_where(error)} Print both. "
+                         "Factors of shape (N,) meet pictures as (N, 1, 1, 1).")
         return 0.0, (f"your code stopped with {type(error).__name__}"
                      f"{': ' + first[:160] if first else ''}{_where(error)}")
 

@@ -12,7 +12,8 @@ from simclr_tut.checks._runner import Mistake, checker
 @checker(points=2)
 def majority_baseline(candidate) -> str:
     """``candidate(labels) -> float``: accuracy of always guessing the most frequent class."""
-    for labels in (torch.tensor([5, 5, 0, 0, 0, 7]), torch.tensor([0, 1, 1, 2, 1, 0, 3, 1, 1, 2])):
+    for labels in (torch.tensor([9, 9, 9, 9, 0, 1, 2, 4, 4, 5, 0]),
+                   torch.tensor([5, 5, 0, 0, 0, 7, 8])):
         counts = labels.bincount()
         value = number(call(candidate, labels), "the accuracy")
         share = float(counts.max() / len(labels))
@@ -25,6 +26,9 @@ def majority_baseline(candidate) -> str:
                                        "more frequent here.", 0.3),
             (1 / len(counts), "that is one over the number of classes; some classes are more "
                               "frequent, and some numbers name no class.", 0.3),
+            (1 - share, "that is how often you are wrong.", 0.7),
+            (float((labels == labels.median()).float().mean()), "that is the share of the class "
+             "in the middle; class numbers are names, without an order.", 0.3),
             (float(counts.float().mean() / len(labels)), "that is the mean share; which class "
                                                          "would you guess?", 0.3),
         ), f"for labels {labels.tolist()} you return {value:.3g}. Which class would you always "
@@ -41,6 +45,11 @@ def rotation_pretext(candidate) -> str:
                   "return two things, the turned pictures and the labels: return rotated, labels.")
     rotated = tensor(result[0], (64, 3, 32, 32), "the turned pictures")
     labels = tensor(result[1], (64,), "the labels", integer=True)
+    if set(labels.tolist()) <= {0, 90, 180, 270} and labels.max() > 3:
+        raise Mistake("the labels are degrees; number the four classes 0, 1, 2 and 3.", 0.5)
+    if labels.max() == 4 and labels.min() >= 0:
+        raise Mistake("label 4 is a whole turn, which is no turn: torch.randint(0, 4, ...) draws 0 "
+                      "to 3.", 0.5)
     if not set(labels.tolist()) <= {0, 1, 2, 3}:
         raise Mistake("the labels must be 0, 1, 2 or 3 quarter turns; got "
                       f"{sorted(set(labels.tolist()))[:6]}.", 0.3)
@@ -58,6 +67,11 @@ def rotation_pretext(candidate) -> str:
     if torch.equal(rotated.to(images.dtype), images):
         raise Mistake("the pictures are not turned at all. torch.rot90 returns a new tensor; keep "
                       "what it returns.", 0.3)
+    if rotated.is_floating_point() and any(
+            torch.allclose(rotated.float() * scale, turned(sign).float(), atol=1e-2)
+            for sign in (1, -1) for scale in (255, 1 / 255)):
+        raise Mistake("the pictures are turned as their labels say, but their values have changed: "
+                      "turn them and leave the bytes alone.", 0.8)
     if not any(torch.equal(rotated.to(images.dtype), turned(sign)) for sign in (1, -1)):
         ways = [any(torch.equal(r.to(images.dtype), p.rot90(k, (1, 2))) for k in range(4))
                 for r, p in zip(rotated, images, strict=True)]

@@ -29,6 +29,15 @@ def contrast(candidate) -> str:
     channel = images.mean((2, 3), keepdim=True)
     compare(value, expected, (
         (f * images + (1 - f) * own, "values leave [0, 1]: clamp the result.", 0.7),
+        ((f * images + (1 - f) * own).clamp(0, 255), "float pictures end at 1, not at 255: "
+                                                     "clamp(0, 1).", 0.7),
+        ((f * images + (1 - f) * own).clamp_max(1), "values fall below 0: clamp both ends.", 0.7),
+        (f * images + (1 - f) * batch, "you blend with the mean of the whole batch, and do not "
+                                       "clamp.", 0.4),
+        (f * images + (1 - f) * channel, "you blend with the mean of each colour channel, and do "
+                                         "not clamp.", 0.4),
+        (f * images + (1 - f) * mean_rgb, "your grey weighs red, green and blue alike, and the "
+                                          "result is not clamped.", 0.4),
         ((f * images + (1 - f) * batch).clamp(0, 1),
          "you blend with the mean of the whole batch: each picture has its own grey.", 0.5),
         ((f * images + (1 - f) * channel).clamp(0, 1),
@@ -62,6 +71,8 @@ def two_views(candidate) -> str:
     if torch.allclose(view1.flip(3), view2, atol=1e-5):
         raise Mistake("view 2 is view 1 mirrored: no new draw, and the same colours. Crop again "
                       "from the picture.", 0.3)
+    if torch.equal(call(candidate, images)[0].float(), view1):
+        raise Mistake("two calls give the same views: no seed inside the function, please.", 0.6)
     one, _ = (v.float() for v in call(candidate, images[:1].repeat(40, 1, 1, 1)))
     different = len({tuple(v.flatten()[::53].tolist()) for v in one})
     if different == 1:
@@ -72,15 +83,31 @@ def two_views(candidate) -> str:
                       "crop drawn, or only the mirror?", 0.5)
     source = images.float() / 255
     patches = source.unfold(2, 24, 1).unfold(3, 24, 1)  # (N, 3, 9, 9, 24, 24)
-    found, mirrored = 0, 0
-    for view, grid in zip(view1, patches, strict=True):
-        near = [(grid - v[:, None, None]).abs().amax((0, 3, 4)).min() < 2e-3
-                for v in (view, view.flip(2))]
-        found += any(near)
-        mirrored += bool(near[1] and not near[0])
+
+    def place(view: torch.Tensor, grid: torch.Tensor, turn) -> int | None:
+        apart = (grid - turn(view)[:, None, None]).abs().amax((0, 3, 4)).flatten()
+        return int(apart.argmin()) if float(apart.min()) < 2e-3 else None
+
+    plain, mirror, upside = (
+        [[place(v, grid, turn) for v, grid in zip(view, patches, strict=True)]
+         for view in (view1, view2)]
+        for turn in (lambda v: v, lambda v: v.flip(2), lambda v: v.flip(1)))
+    where = [[a if a is not None else b for a, b in zip(one, two, strict=True)]
+             for one, two in zip(plain, mirror, strict=True)]
+    found = sum(spot is not None for spot in where[0])
+    if sum(spot is not None for spot in upside[0]) > max(5, 40 - found - 3):
+        raise Mistake("some views stand on their head: mirror left and right, the last dimension "
+                      "(2 of one picture, 3 of a batch).", 0.6)
     if found < 38:
         raise Mistake(f"only {found} of 40 views are 24-pixel crops of their own picture. Is row i "
-                      "of the views made of picture i?", 0.5)
+                      "of the views made of picture i, and are its values only divided?", 0.5)
+    second = sum(spot is not None for spot in where[1])
+    if second < 38:
+        raise Mistake(f"views 1 are right, but only {second} of 40 views 2 are 24-pixel crops of "
+                      "their picture: make them as you make view 1.", 0.5)
+    if sum(a == b for a, b in zip(*where, strict=True)) > 20:
+        raise Mistake("both views show the same place: draw the crop anew for the second.", 0.5)
+    mirrored = sum(a is None and b is not None for a, b in zip(plain[0], mirror[0], strict=True))
     if mirrored == 0 or mirrored == found:
         raise Mistake(f"{mirrored} of {found} views are mirrored: draw it with probability one "
                       "half.", 0.8)
@@ -141,6 +168,10 @@ def colour_matrix(candidate) -> str:
         (s * (b * eye + (1 - b) * grey), "brightness and saturation are exchanged.", 0.5),
         (b * s * eye + (1 - s) * grey, "only the colour part is made darker: brightness multiplies "
                                        "the whole matrix.", 0.5),
+        (right.clamp(0, 1), "the entries of a matrix may be negative or above 1; what is clamped "
+                            "is the picture, afterwards.", 0.7),
+        (b * s * eye, "the grey part is missing: what saturation takes from a channel comes back "
+                      "as grey.", 0.4),
         (right[:1].expand(4, 3, 3), "all pictures have the matrix of the first.", 0.4),
     ), "the matrices are none of the usual ones. Start with saturation alone, as above, then "
        "multiply by the brightness.")

@@ -31,6 +31,9 @@ def cifar_stem(candidate) -> str:
     if getattr(changed, "layer4", None) is not layer4:
         raise Mistake("change the network you were given and return it; do not build another.", 0.3)
     conv = changed.conv1
+    if changed.maxpool is None or changed.fc is None:
+        raise Mistake("None cannot be called in a layer's place: nn.Identity() passes everything "
+                      "on.", 0.5)
     if conv.stride in (2, (2, 2)):
         raise Mistake("conv1 still has stride 2: half of the places are gone in the first layer.",
                       0.3)
@@ -76,6 +79,8 @@ def head_parameters(candidate) -> str:
                                             "has none, and a batch norm follows it.", 0.6),
         (right + 1024, "running means and variances are no parameters: no gradient reaches them.",
          0.7),
+        (2 * 512 * 512, "the head ends in 128, not in 512.", 0.3),
+        (512 * 128, "that is the last matrix alone.", 0.3),
         (512 * 128 + 128, "that is one linear layer from 512 to 128.", 0.3),
     ), f"got {value:,.0f}. Write down the layers: linear without bias, batch norm, ReLU, linear.",
         1e-9)
@@ -95,6 +100,13 @@ def multiply_adds(candidate) -> str:
         compare(value, weights * out * out, (
             (weights * side * side, "you count the places of the input; with a stride or without "
                                     "padding the output has fewer.", 0.6),
+            ((weights + conv.out_channels) * out * out,
+             "you count the bias; it is added, and nothing is multiplied by it.", 0.8),
+            (weights * ((side - conv.kernel_size[0]) // conv.stride[0] + 1) ** 2,
+             "the padding is left out: the output is larger by it.", 0.7),
+            ((weights + conv.out_channels) * side * side,
+             "you count the bias, and the places of the input in place of those of the output.",
+             0.4),
             (weights, "those are the weights. Each is used at every place of the output.", 0.3),
             (conv.out_channels * conv.kernel_size[0] ** 2 * out * out,
              "the input channels are missing: each output reads all of them.", 0.5),

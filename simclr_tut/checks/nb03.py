@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -16,7 +18,13 @@ def across_views(candidate) -> str:
     z1 = seeded(10, 5) * 2
     z2 = z1 + seeded(10, 5, seed=1)
     for temperature in (0.5, 0.1):
-        value = number(call(candidate, z1, z2, temperature), "the loss")
+        value = call(candidate, z1, z2, temperature)
+        if isinstance(value, torch.Tensor) and value.shape == (10,):
+            raise Mistake("you return one loss for each anchor; take their mean.", 0.6)
+        if isinstance(value, torch.Tensor) and value.numel() == 1 and float(value) > 1e4:
+            raise Mistake("the diagonal is masked. Here it holds the positives: view 1 and view 2 "
+                          "of a picture are different rows.", 0.4)
+        value = number(value, "the loss")
         unit1, unit2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
         logits, target = unit1 @ unit2.T / temperature, torch.arange(10)
         right = F.cross_entropy(logits, target)
@@ -40,6 +48,27 @@ def across_views(candidate) -> str:
             ((others.logsumexp(1) - logits.diagonal()).mean(),
              "the positive is missing from the denominator.", 0.4),
             (-right, "the sign is wrong: a good match must give a small loss.", 0.4),
+            (F.cross_entropy(F.normalize(z1, dim=0) @ F.normalize(z2, dim=0).T / temperature,
+                             target), "you normalise over the batch; an embedding is a row: dim=1.",
+             0.5),
+            (logits.flatten().logsumexp(0) - logits.diagonal().mean(), "the softmax runs over the "
+             "whole matrix; each row is a question of its own: dim=1.", 0.5),
+            (-logits.diagonal().mean(), "only the positive's score is in it: what does it compete "
+                                        "with?", 0.2),
+            (-logits.softmax(1).diagonal().mean(), "the logarithm is missing: -log of the share.",
+             0.5),
+            (F.cross_entropy(logits.softmax(1), target), "cross_entropy takes scores; it makes the "
+             "softmax itself.", 0.5),
+            (F.cross_entropy(logits, target.roll(1)), "row i's answer is column i: the N views 2 "
+             "stand in the same order as the N views 1.", 0.4),
+            (F.cross_entropy(logits, torch.zeros_like(target)), "the target is column 0 for every "
+             "row; row i's answer is column i.", 0.4),
+            (F.cross_entropy(-torch.cdist(z1, z2) / temperature, target), "you compare by "
+             "distance; by cosine was asked.", 0.4),
+            (F.cross_entropy(unit1 @ unit1.T / temperature, target), "you compare view 1 with view "
+             "1.", 0.3),
+            (F.cross_entropy(logits / temperature, target), "you divide by the temperature twice.",
+             0.6),
         ), f"at temperature {temperature} you return {value:.4g}. Build the N x N cosines; row i's "
            "answer is column i.")
     one = z1.clone().requires_grad_()
@@ -67,6 +96,14 @@ def logit_gradient(candidate) -> str:
         (wanted - shares, "the sign is turned, and the mean over rows is missing.", 0.4),
         (shares / 8, "the positive is missing: its share is compared with 1.", 0.4),
         (shares, "the positive and the mean are missing.", 0.2),
+        ((shares - wanted) / 4, "divide by the number of rows, 2N, not by N.", 0.7),
+        ((shares - wanted) / 64, "divide by the number of rows once; you divide twice, or by all "
+                                 "entries.", 0.6),
+        ((shares - wanted) * 8, "divide by the number of rows; you multiply.", 0.5),
+        ((shares - torch.eye(8)) / 8, "the diagonal is not the positive: `positive` holds its "
+                                      "column.", 0.4),
+        (shares * (1 - shares) / 8, "that is the derivative of a share by its own score; the loss "
+                                    "has a logarithm before it.", 0.3),
         ((columns - wanted) / 8, "softmax runs over the candidates of an anchor: dim=1.", 0.4),
         ((logits.exp() - wanted) / 8, "exp alone is no share: divide by the sum of the row.", 0.4),
         ((logits.sigmoid() - wanted) / 8, "sigmoid treats candidates one by one; here they compete "
@@ -92,6 +129,11 @@ def room_to_fall(candidate) -> str:
             (chance - float(flat), "you let all negatives point the opposite way, at cosine -1. N "
                                    "pictures cannot: their mean cosine is at least -1/(N - 1).",
              0.6),
+            (chance - math.log(1 + (2 * n - 2) * math.exp(-1 / temperature)), "you let all "
+             "negatives stand at cosine 0; they can do a little better, -1/(N - 1).", 0.6),
+            ((chance - floor) / chance, "that is a share of chance; the difference was asked for.",
+             0.5),
+            (chance + floor, "subtract the floor; you add it.", 0.4),
             (torch.tensor(2.0 * n).log() - floor, "chance is ln(2N - 1): no view is compared with "
                                                   "itself.", 0.6),
         ), f"for N = {n} and temperature {temperature} you return {value:.4g}. Use "

@@ -34,6 +34,11 @@ def hold_then_fall(candidate) -> str:
         if abs(rates[half - 1] - 1) > 1e-6:
             raise Mistake("the rate falls before half of the steps are done: in Python 3 does your "
                           "division give what you think?", 0.4)
+        if max(rates[half:]) == 0:
+            raise Mistake("the rate falls to 0 at once; a straight line was asked for.", 0.4)
+        if rates[half] < 0.75:
+            raise Mistake(f"the rate jumps to {rates[half]:.2f} after half of the steps: the line "
+                          "has to start at 1 there.", 0.5)
         drops = [a - b for a, b in zip(rates[half:-1], rates[half + 1:], strict=True)]
         if max(drops) - min(drops) > 1e-6:
             raise Mistake("the fall is not a straight line: equal steps, equal drops.", 0.5)
@@ -69,6 +74,14 @@ def rank_of(candidate) -> str:
             (torch.pow(2.0, entropy(shares)), "take the exponential to the base of the logarithm.",
              0.6),
             (entropy(singular).exp(), "divide the singular values by their sum first.", 0.5),
+            (entropy(singular / singular.norm()).exp(), "divide by the sum of the singular values, "
+             "not by their norm.", 0.5),
+            (entropy(singular.softmax(0)).exp(), "shares are the values divided by their sum, not "
+                                                 "their softmax.", 0.5),
+            (losses.effective_rank(nn.functional.normalize(z, dim=1)), "you normalise the rows "
+             "first; here nothing is done to z.", 0.6),
+            (singular.sum() / singular.max(), "that is the sum over the largest, a related "
+                                              "measure.", 0.4),
             (losses.effective_rank(z - z.mean(0)), "you subtract the mean; here it is not.", 0.7),
         ), f"for a {name} matrix you return {value:.4g}, expected between 1 and 6.", 2e-3)
     return "1 for parallel rows, 6 for six equal directions, right in between."

@@ -28,11 +28,15 @@ def majority_knn(candidate) -> str:
     lengths = torch.rand(200, 1, generator=generator) * 4 + 0.2
     bank, queries, k = seeded(200, 6) * lengths, seeded(120, 6, seed=3), 15
     cosine = F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T
-    counts = F.one_hot(labels[cosine.topk(k, dim=1).indices], 3).sum(1).sort(dim=1).values
+    near = labels[cosine.topk(k, dim=1).indices]
+    counts = F.one_hot(near, 3).sum(1).sort(dim=1).values
     clear = counts[:, 2] > counts[:, 1]  # a tie may be broken in any way
     right = _votes(cosine, labels, k)
-    value = tensor(call(candidate, bank, labels, queries, k), (120,), "the predictions",
-                   integer=True)
+    value = call(candidate, bank, labels, queries, k)
+    if isinstance(value, torch.Tensor) and value.shape == (120, k):
+        raise Mistake("you return k numbers for each query: look up the neighbours' labels and "
+                      "return the most frequent one.", 0.3)
+    value = tensor(value, (120,), "the predictions", integer=True)
     if (value < 0).any() or (value > 2).any():
         raise Mistake("predictions must be classes, 0 to 2; you may have returned rows of the "
                       "bank. Look their labels up.", 0.3)
@@ -50,6 +54,12 @@ def majority_knn(candidate) -> str:
          0.6),
         (_votes(cosine, labels, 1), "only the nearest votes: k is not used.", 0.4),
         (_votes(cosine, labels, k + 1), "k + 1 neighbours vote.", 0.7),
+        (_votes(F.normalize(queries, dim=0) @ F.normalize(bank, dim=0).T, labels, k),
+         "you normalise over the batch; a feature vector is a row: dim=1.", 0.5),
+        (near.float().mean(1).round().long(), "you take the mean of the labels. Class numbers are "
+         "names: 0 and 2 do not make 1.", 0.3),
+        (near.median(1).values, "you take the median of the labels; the most frequent one is the "
+                                "mode.", 0.4),
     )
     if share(right) == 1:
         return "the majority of the k nearest by cosine, for every query."
@@ -67,6 +77,8 @@ def honest_top1(candidate) -> str:
     features = F.one_hot(labels, 4).float() @ seeded(4, 5) + seeded(60, 5, seed=1)
     features = features * torch.linspace(0.2, 5, 60)[torch.randperm(
         60, generator=torch.Generator().manual_seed(2))][:, None]
+    features = features + 2 * features.norm(dim=1, keepdim=True)  # all point to one side …
+    features[59] = -features[:20].mean(0)  # … but one, to which all others are opposite
     features[1:16:2] = features[0:16:2]  # duplicates: whoever drops "the first hit" keeps itself
 
     def top1(similarity: torch.Tensor) -> float:
@@ -89,6 +101,14 @@ def honest_top1(candidate) -> str:
          "features; to normalise the matrix of products afterwards changes no order.", 0.5),
         (second, "dropping the first hit goes wrong for duplicates: mask the diagonal.", 0.7),
         (1 - right, "that is the share that is wrong.", 0.6),
+        (60 * right, "that is a number of pictures; divide it by their number.", 0.7),
+        (float((labels[cosine.argmin(1)] == labels).float().mean()), "you take the least similar "
+         "picture.", 0.4),
+        (top1((-torch.cdist(features, features)).fill_diagonal_(-torch.inf)), "you compare by "
+         "distance; by cosine was asked.", 0.6),
+        (float((labels[cosine.clone().fill_diagonal_(-torch.inf).topk(5, 1).indices]
+                == labels[:, None]).any(1).float().mean()), "that is top-5: one of five is right.",
+         0.5),
     ), f"you return {value:.4f}. Cosine, mask the diagonal, argmax, compare labels.", 1e-5)
     return "right, and a duplicate does not fool it."
 
@@ -101,12 +121,19 @@ def t_interval(candidate) -> str:
         low, high = (number(v, "an end of the interval") for v in result)
         n, mean, spread = len(values), np.mean(values), np.std(values, ddof=1)
         t = stats.t.ppf(0.975, n - 1)
+        if low > high:
+            raise Mistake("low and high are exchanged.", 0.7)
+        if abs(low - min(values)) + abs(high - max(values)) < 1e-9:
+            raise Mistake("those are the lowest and the highest run; the *mean* is surer.", 0.2)
         if abs((low + high) / 2 - mean) > 1e-6:
-            raise Mistake("the interval must lie evenly about the mean.", 0.2)
+            raise Mistake("the interval must lie evenly about the mean. (Percentiles of a few runs "
+                          "do not.)", 0.2)
         compare((high - low) / 2, t * spread / np.sqrt(n), (
             (1.96 * spread / np.sqrt(n), "1.96 is for many runs. With so few the spread itself is "
                                          "uncertain: Student's t with n - 1 degrees of freedom.",
              0.7),
+            (2 * spread / np.sqrt(n), "2 is a round figure for many runs: Student's t with n - 1 "
+                                      "degrees of freedom.", 0.6),
             (t * spread, "that is the spread of single runs; the mean of n is surer by the root of "
                          "n.", 0.5),
             (spread, "that is one standard deviation.", 0.3),
