@@ -2,31 +2,36 @@
 # make test  everything CI checks     make data   fetch CIFAR-10 ahead
 # make student  the notebooks without solutions, into build/student
 # make test-colab  make test with the versions of Google Colab, in .venv-colab
+# make slides   01, 03 and 05 as one file of slides, build/slides/simclr.html
 # make clean remove what was built    (the first call sets up .venv; later calls are quick)
 #
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu   a small torch without CUDA
 # BROWSER=none      make lab only serves
 # CI_VENV=FOLDER    use or create that virtual environment instead of .venv
 # PYTHON=FILE       use an interpreter that already holds everything; nothing is installed
+# TEST_EXTRAS=lab,test,course   what `make test` installs; course is nbgrader, for teachers and CI
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-colab data clean student
+.PHONY: help lab run ready test test-colab data clean student slides
 TORCH_INDEX ?=
 VENV := $(or $(CI_VENV),.venv)
 COLAB := .venv-colab
 SYSTEM_PYTHON ?= python3
+TEST_EXTRAS ?= lab,test
+comma := ,
+TEST_STAMP := $(VENV)/.ready-$(subst $(comma),-,$(TEST_EXTRAS))
 
 ifeq ($(strip $(PYTHON)),)
   PY := $(VENV)/bin/python
   LAB_READY := $(VENV)/.ready-lab
-  TEST_READY := $(VENV)/.ready-test
+  TEST_READY := $(TEST_STAMP)
 else
   PY := $(PYTHON)
   export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
 help:
-	@sed -n '1,11s/^# \{0,1\}//p' Makefile
+	@sed -n '1,13s/^# \{0,1\}//p' Makefile
 
 $(VENV)/bin/python:
 	$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "simclr_tut needs Python 3.11 or newer: make SYSTEM_PYTHON=python3.12 ...")'
@@ -40,8 +45,8 @@ $(VENV)/.ready-lab: pyproject.toml | $(VENV)/.ready-torch
 	$(PY) -m pip install -q -e ".[lab]"
 	@touch $@
 
-$(VENV)/.ready-test: pyproject.toml | $(VENV)/.ready-torch
-	$(PY) -m pip install -q -e ".[lab,test]"
+$(TEST_STAMP): pyproject.toml | $(VENV)/.ready-torch
+	$(PY) -m pip install -q -e ".[$(TEST_EXTRAS)]"
 	@touch $@
 
 lab: $(LAB_READY)
@@ -50,6 +55,8 @@ lab: $(LAB_READY)
 
 run: $(TEST_READY)
 	$(PY) tools/build_notebooks.py --to build/run
+
+ready: $(TEST_READY)
 
 test: $(TEST_READY)
 	$(PY) -m ruff check .
@@ -71,6 +78,9 @@ test-colab: $(COLAB)/.ready
 # NBGRADER=1 adds nbgrader's metadata; see INSTRUCTORS.md
 student: $(TEST_READY)
 	$(PY) tools/make_student.py $(if $(filter 1,$(NBGRADER)),--nbgrader)
+
+slides: $(TEST_READY)
+	$(PY) tools/make_slides.py
 
 data: $(LAB_READY)
 	$(PY) -m simclr_tut download

@@ -73,8 +73,10 @@ def _draw_curves(ax: Axes, x, series: Mapping, lines: Mapping | None, intervals:
     for i, (name, y) in enumerate(series.items()):
         color = METHOD_COLORS.get(name, COLORS[i % len(COLORS)])
         mean, *band = y if intervals else (y,)
-        marker = MARKERS[i % len(MARKERS)] if len(mean) <= 40 else None
-        ax.plot(x, mean, color=color, marker=marker, markersize=4, linewidth=1.5, label=name)
+        # A long curve has few markers, at places of its own, so that colour is not needed.
+        every = max(1, len(mean) // 12)
+        ax.plot(x, mean, color=color, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.5,
+                markevery=(i * every // max(1, len(series)), every), label=name)
         if intervals:
             ax.fill_between(x, *band, color=color, alpha=0.2, linewidth=0)
     for i, (name, value) in enumerate((lines or {}).items()):

@@ -3,8 +3,6 @@
 That the solutions pass is tested where they stand, in the notebooks.
 """
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -195,8 +193,8 @@ WRONG = [
     ("two_views", two_views(shuffle=True), "crops of their own picture"),
     ("two_views", lambda x: (two_views()(x)[0],) * 2, "both views are the same"),
     ("two_views", lambda x: x, "return two views"),
-    ("small_crops", "A", "measure it"), ("small_crops", "B", "measure it"),
-    ("small_crops", "D", "one letter"), ("small_crops", 3, "one letter"),
+    ("small_crops", "A", "shrink from some"), ("small_crops", "B", "miss each other"),
+    ("small_crops", "D", "one letter"), ("small_crops", 0.06, "as a letter"),
     ("cifar_stem", stem(stride=2), "stride 2"), ("cifar_stem", stem(kernel=7), "3 x 3"),
     ("cifar_stem", stem(pool=True), "max-pool"), ("cifar_stem", stem(fc=True), "classifier fc"),
     ("cifar_stem", stem(padding=0), "padding of 1"), ("cifar_stem", stem(bias=True), "a bias"),
@@ -296,13 +294,3 @@ FUNCTIONS = sorted({name for name, candidate, _ in WRONG if callable(candidate)}
 def test_no_answer_escapes(name, candidate, capsys):
     result = getattr(checks, name)(candidate)
     assert result.score < 1 and len(capsys.readouterr().out.splitlines()) == 1
-
-
-def test_a_candidate_that_hangs_is_stopped(monkeypatch):
-    from simclr_tut.checks import _runner
-
-    def body(candidate):
-        return candidate()
-
-    result = _runner.checker(seconds=0.3)(body)(lambda: time.sleep(60))
-    assert "still running" in result.message

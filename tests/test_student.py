@@ -70,6 +70,8 @@ def test_nbgrader_metadata():
     assert [m["grade"] for m in marks] == [False, True, False, True]
     assert [m.get("points") for m in marks] == [None, 1, None, 2]
     assert len({m["grade_id"] for m in marks}) == 4
+    stubs = [cell.source for cell in made.cells if "exercise" in make_student.tags(cell)]
+    assert all(source.endswith(make_student.REGION) for source in stubs)
 
 
 def grader() -> list[str] | None:
@@ -80,50 +82,84 @@ def grader() -> list[str] | None:
     return [named, "-m", "nbgrader"] if named else None
 
 
+def answered(released, given: dict[str, str]):
+    """The released notebook with answers written into its stubs, as a student does."""
+    notebook = nbformat.read(released, as_version=4)
+    stubs = {re.search(r"(?m)^(\w+) = None", cell.source)[1]: cell for cell in notebook.cells
+             if "exercise" in make_student.tags(cell)}
+    for name, answer in given.items():
+        stubs[name].source += f"\n{answer}"
+    return notebook
+
+
+def model_answers(full) -> dict[str, str]:
+    """Stub's name -> the model solution's lines and an assignment, from the full notebook."""
+    given, name = {}, None
+    for cell in full.cells:
+        if "exercise" in make_student.tags(cell):
+            name = re.search(r"(?m)^(\w+) = None", cell.source)[1]
+        if "solution" in make_student.tags(cell):
+            lines, value = re.search(r"(?s)^(.*)^checks\.\w+\(([^\n]*)\)$", cell.source,
+                                     re.MULTILINE).groups()
+            given[name] = f"{lines}\n{name} = {value}"
+    return given
+
+
+HALF = {  # notebook 03: one right, one half right, one wrong, three left alone
+    "gradient": "def gradient(logits, positive):\n"
+                "    wanted = F.one_hot(positive, logits.shape[1])\n"
+                "    return (logits.softmax(1) - wanted) / len(logits)",
+    "room_of": "def room_of(n, temperature):\n    return losses.chance_loss(n)",
+    "halved": "halved = 'AA'",
+    "across": "import time\ndef across(*_):\n    raise SystemExit",
+}
+HALF_POINTS = 3 + 0.4 * 2 + 0.5 * 1
+
+
 def test_nbgrader_really_grades(tmp_path):
-    """generate_assignment, autograde and generate_feedback on full, half and empty answers."""
+    """Notebook 03 from `NBGRADER=1 make student` through all of nbgrader's commands.
+
+    No time limit but pytest's own patience: three runs of a notebook and five starts of nbgrader
+    take a minute on a quiet machine and many on a loaded one.
+    """
     if grader() is None:
+        assert "course" not in os.environ.get("TEST_EXTRAS", ""), "nbgrader should be here"
         pytest.skip("nbgrader is not installed (pip install simclr_tut[course])")
-    course = tmp_path / "course"
-    (course / "source" / "lab").mkdir(parents=True)
+    course, stem = tmp_path / "course", "03_contrastive_loss"
+    tool = [sys.executable, str(ROOT / "tools" / "make_student.py"), "--nbgrader", "--to"]
+    subprocess.run([*tool, str(course), "03"], check=True, capture_output=True)
     kernels = tmp_path / "jupyter" / "kernels" / "python3"
     kernels.mkdir(parents=True)  # the kernel is this interpreter, whoever runs nbgrader
-    (kernels / "kernel.json").write_text(
-        f'{{"argv": ["{sys.executable}", "-m", "ipykernel_launcher", "-f", '
-        '"{connection_file}"], "display_name": "Python 3", "language": "python"}')
-    (course / "nbgrader_config.py").write_text(
-        "c = get_config()\nc.CourseDirectory.course_id = 'course'\n"
-        "c.ExecutePreprocessor.timeout = 120\nc.IncludeHeaderFooter.header = ''\n"
-        "c.ClearSolutions.code_stub = {'python': 'my_unused = None'}\n")
-    made = make_student.student(small(), nbgrader=True)
-    nbformat.write(made, course / "source" / "lab" / "lab.ipynb")
+    (kernels / "kernel.json").write_text(json.dumps({
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python 3", "language": "python"}))
     environment = {**os.environ, "JUPYTER_PATH": str(tmp_path / "jupyter"),
-                   "PATH": os.pathsep.join([os.path.dirname(grader()[0]), os.environ["PATH"]]),
-                   "HOME": str(tmp_path), "JUPYTER_PREFER_ENV_PATH": "0"}
+                   "JUPYTER_PREFER_ENV_PATH": "0", "HOME": str(tmp_path),
+                   "PATH": os.pathsep.join([os.path.dirname(grader()[0]), os.environ["PATH"]])}
 
     def run(*words):
-        done = subprocess.run([*grader(), *words], cwd=course, env=environment, timeout=300,
+        done = subprocess.run([*grader(), *words], cwd=course, env=environment,
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
 
-    run("generate_assignment", "lab", "--create", "--force")
-    released = course / "release" / "lab" / "lab.ipynb"
-    answers = {"full": ("'USFF'", "328832"), "half": ("'USUU'", "512 * 512 + 512 * 128"),
-               "empty": ("None", "None")}
-    for name, given in answers.items():
-        notebook = nbformat.read(released, as_version=4)
-        for exercise, answer in zip(("kinds", "parameters"), given, strict=True):
-            cell = next(c for c in notebook.cells if c.source.startswith(f"{exercise} = None"))
-            cell.source = f"{exercise} = {answer}"
-        target = course / "submitted" / name / "lab" / "lab.ipynb"
+    run("generate_assignment", stem, "--create", "--force")
+    released = course / "release" / stem / f"{stem}.ipynb"
+    text = released.read_text(encoding="utf-8")
+    assert "NotImplementedError" not in text and "BEGIN SOLUTION" not in text
+    full = model_answers(nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4))
+    for name, given in {"full": full, "half": HALF, "empty": {}}.items():
+        target = course / "submitted" / name / stem / released.name
         target.parent.mkdir(parents=True)
-        nbformat.write(notebook, target)
-    run("autograde", "lab", "--create", "--force")
-    run("generate_feedback", "lab", "--force")
-    for name, expected in (("full", 3.0), ("half", 1.5), ("empty", 0.0)):
-        page = course / "feedback" / name / "lab" / "lab.html"
-        found = re.search(r"\(Score: ([\d.]+) / ([\d.]+)\)", page.read_text())
-        assert found and (float(found[1]), float(found[2])) == (expected, 3.0), name
+        nbformat.write(answered(released, given), target)
+    run("autograde", stem, "--create", "--force")
+    run("generate_feedback", stem, "--force")
+    most = sum(getattr(checks, name).points for name in re.findall(r"checks\.(\w+)\(", text))
+    for name, expected in (("full", most), ("half", HALF_POINTS), ("empty", 0)):
+        page = (course / "feedback" / name / stem / f"{stem}.html").read_text(encoding="utf-8")
+        found = re.search(r"\(Score: ([\d.]+) / ([\d.]+)\)", page)
+        assert found, name
+        assert (float(found[1]), float(found[2])) == pytest.approx((expected, most)), name
+        assert ("the floor is not zero" in page) == (name == "half"), "the checker's line is shown"
 
 
 def test_make_student_writes_every_notebook(tmp_path):

@@ -4,7 +4,8 @@
 
 Solutions and their outputs are taken out, and so are the outputs of the checks. A cell tagged
 ``blank`` is emptied too: it shows what an exercise asks for. With --nbgrader (or
-``NBGRADER=1 make student``) stubs become nbgrader's solution cells and checks its test cells.
+``NBGRADER=1 make student``) stubs become nbgrader's solution cells and checks its test cells, and
+the folder becomes a course: nbgrader_config.py, and source/NAME/NAME.ipynb for each notebook.
 """
 
 from __future__ import annotations
@@ -19,6 +20,24 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = "solution"
+# nbgrader replaces what stands between these by its code_stub, and leaves the rest of the stub.
+REGION = "### BEGIN SOLUTION\n### END SOLUTION"
+COURSE = '''"""nbgrader's settings for this course."""
+
+import os
+
+c = get_config()  # noqa: F821
+c.CourseDirectory.course_id = "simclr_tut"
+# The stub sets its name to None, so that an untouched notebook runs to its end.
+c.ClearSolutions.code_stub = {"python": "# your answer goes into this cell"}
+c.IncludeHeaderFooter.header = ""
+# A notebook is run once for each student. Training is not what is graded: smoke scale takes
+# seconds. Set another scale before you call nbgrader if you want it.
+os.environ.setdefault("SIMCLR_TUT_SCALE", "smoke")
+c.ExecutePreprocessor.timeout = 600  # seconds a cell; a checker stops an answer after ten
+c.ExecutePreprocessor.startup_timeout = 600  # a kernel imports torch, which a busy machine delays
+c.ExecutePreprocessor.allow_errors = True
+'''
 
 
 def tags(cell) -> set[str]:
@@ -78,6 +97,7 @@ def add_nbgrader(notebook) -> None:
         marks = tags(cell)
         if "exercise" in marks:
             name = re.search(r"(?m)^(\w+) = None", cell.source).group(1)
+            cell.source += f"\n{REGION}"
             cell.metadata["nbgrader"] = {
                 "grade": False, "grade_id": f"answer-{name}", "locked": False,
                 "schema_version": 3, "solution": True, "task": False}
@@ -109,9 +129,15 @@ def main() -> int:
     arguments.to.mkdir(parents=True, exist_ok=True)
     for path in chosen:
         notebook = student(nbformat.read(path, as_version=4), arguments.nbgrader)
-        nbformat.write(notebook, arguments.to / path.name)
+        target = arguments.to / path.name
+        if arguments.nbgrader:
+            target = arguments.to / "source" / path.stem / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, target)
         exercises = sum("exercise" in tags(cell) for cell in notebook.cells)
         print(f"{path.stem}: {exercises} exercises")
+    if arguments.nbgrader:
+        (arguments.to / "nbgrader_config.py").write_text(COURSE, encoding="utf-8")
     return 0
 
 

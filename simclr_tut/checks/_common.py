@@ -46,6 +46,16 @@ def number(value: object, what: str = "your answer") -> float:
     return float(value)
 
 
+def measured(candidate: object, count: int, names: str) -> list[float]:
+    """Expect so many finite numbers, handed in as a tuple or a list."""
+    if isinstance(candidate, torch.Tensor) and candidate.dim() == 1:
+        candidate = candidate.tolist()
+    if not isinstance(candidate, (tuple, list)) or len(candidate) != count:
+        raise Mistake(f"hand in {count} numbers in brackets ({names}); got "
+                      f"{type(candidate).__name__}.")
+    return [number(value, "each of them") for value in candidate]
+
+
 def tensor(value: object, shape: tuple[int, ...], what: str = "your result",
            integer: bool = False) -> torch.Tensor:
     """Expect a finite tensor of a shape."""
@@ -66,22 +76,26 @@ def compare(value: torch.Tensor | float, expected: torch.Tensor | float,
             tolerance: float = 1e-4) -> None:
     """Return if the value is right; else name the mistake that gives this very value.
 
-    Args: mistakes: (value of a typical wrong answer, sentence, share of the points).
+    Args: mistakes: (value of a typical wrong answer, or a function that computes it, sentence,
+        share of the points).
     """
     def same(a: object, b: object) -> bool:
-        a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
+        a, b = (torch.as_tensor(x).detach().double() for x in (a, b))
         return a.shape == b.shape and bool(torch.allclose(a, b, atol=tolerance, rtol=tolerance))
 
     if same(value, expected):
         return
     for wrong, sentence, score in mistakes:
-        if same(value, wrong):
+        if same(value, wrong() if callable(wrong) else wrong):
             raise Mistake(sentence, score)
     raise Mistake(otherwise)
 
 
 def letter(candidate: object, options: str) -> str:
     """Expect one letter."""
+    if isinstance(candidate, (int, float)) and not isinstance(candidate, bool):
+        raise Mistake(f"{candidate:g} may be what you have measured; say under which of "
+                      f"{', '.join(options)} it falls, as a letter in quotes.")
     if not isinstance(candidate, str) or candidate.strip().upper() not in set(options):
         raise Mistake(f"answer with one letter out of {', '.join(options)}, in quotes; got "
                       f"{candidate!r:.40}.")

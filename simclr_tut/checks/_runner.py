@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
 
 import numpy as np
 import torch
@@ -74,12 +75,16 @@ def global_state() -> Iterator[None]:
         os.chdir(folder)
 
 
-def checker(points: int = 1, seconds: float | None = None) -> Callable[[Callable], Callable]:
+def checker(points: int = 1, seconds: float | None = None,
+            answers: tuple[object, ...] = ()) -> Callable[[Callable], Callable]:
     """Turn ``body(candidate) -> pass line`` into a checker that survives any candidate.
 
     The body raises ``Mistake`` for an answer that is wrong. Anything else that is raised, a
     candidate that hangs, prints or warns ends in one printed line. ``None`` is "not attempted".
     The checker returns a ``Result``.
+
+    Args: answers: functions of the package that are the answer; a candidate whose code names one
+        earns nothing. A copy of their text cannot be noticed.
     """
 
     def wrap(body: Callable[..., str]) -> Callable[..., Result]:
@@ -92,6 +97,11 @@ def checker(points: int = 1, seconds: float | None = None) -> Callable[[Callable
             else:
                 limit = SECONDS if seconds is None else seconds
                 score, message = _judge(body, candidate, limit)
+                taken = _taken(candidate, answers) if score == 1.0 else None
+                if taken:
+                    score, message = 0.0, (
+                        f"right, but {taken} of the package does the work. Write the lines "
+                        "yourself: they are what the exercise is about.")
                 message = " ".join(message.split())  # one line, whatever it quotes
                 mark = "✓" if score == 1.0 else "✗"
             earned = f"{score * points:g} of {points} points" if points > 1 else (
@@ -121,8 +131,48 @@ def _judge(body: Callable[..., str], candidate: object, seconds: float) -> tuple
         raise
     except BaseException as error:  # a candidate may raise anything, even SystemExit
         first = _first_line(error)
+        if isinstance(error, RuntimeError) and ("must match" in first or "cannot be mult" in first):
+            return 0.0, (f"two shapes do not fit ({first[:160]}){_where(error)} Print both. "
+                         "Factors of shape (N,) meet pictures as (N, 1, 1, 1).")
         return 0.0, (f"your code stopped with {type(error).__name__}"
                      f"{': ' + first[:160] if first else ''}{_where(error)}")
+
+
+def _taken(candidate: object, answers: tuple[object, ...]) -> str | None:
+    """The name of the package's answer that the candidate's code names, if it does.
+
+    Looks at the candidate, at what it and the functions of the same notebook name, and at
+    imports inside them. Never raises: an object may answer any question with an error.
+    """
+    def resolve(function: FunctionType, code: CodeType) -> Iterator[object]:
+        found = [function.__globals__.get(name) for name in code.co_names]
+        found += [cell.cell_contents for cell in function.__closure__ or ()]
+        found += [sys.modules.get(name) for name in code.co_names]  # imported inside
+        for _ in range(2):  # losses.nt_xent, and simclr_tut.losses.nt_xent
+            found += [getattr(value, name, None) for value in found if isinstance(value, ModuleType)
+                      for name in code.co_names]
+        yield from found
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                yield from resolve(function, inner)
+
+    try:
+        seen, waiting = set(), [candidate]
+        while waiting and len(seen) < 200:
+            value = waiting.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            for answer in answers:
+                if value is answer or (isinstance(answer, type) and type(value) is answer):
+                    return f"{answer.__module__}.{answer.__qualname__}"
+            own = isinstance(value, FunctionType) and not value.__module__.startswith("simclr_tut")
+            if own and (value is candidate
+                        or value.__module__ == getattr(candidate, "__module__", None)):
+                waiting += list(resolve(value, value.__code__))
+    except Exception:
+        return None
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 from torch import nn
 from torchvision.models import resnet34
 
 from simclr_tut import models
-from simclr_tut.checks._common import call, compare, number
+from simclr_tut.checks._common import call, compare, number, seeded
 from simclr_tut.checks._runner import Mistake, checker
 
 
-@checker(points=3)
+@functools.cache
+def _resnet() -> nn.Module:
+    """Torchvision's ResNet-34, drawn once: its 21 million weights take longer than the check."""
+    return resnet34(weights=None)
+
+
+@checker(points=3, answers=(models.build_encoder,))
 def cifar_stem(candidate) -> str:
     """``candidate(network) -> network``: torchvision's ResNet with the stem for 32 pixels."""
-    torch.manual_seed(0)
-    network = resnet34(weights=None)
+    network = copy.deepcopy(_resnet())
     layer4 = network.layer4
     changed = call(candidate, network)
     if not isinstance(changed, nn.Module):
@@ -23,6 +31,9 @@ def cifar_stem(candidate) -> str:
     if getattr(changed, "layer4", None) is not layer4:
         raise Mistake("change the network you were given and return it; do not build another.", 0.3)
     conv = changed.conv1
+    if changed.maxpool is None or changed.fc is None:
+        raise Mistake("None cannot be called in a layer's place: nn.Identity() passes everything "
+                      "on.", 0.5)
     if conv.stride in (2, (2, 2)):
         raise Mistake("conv1 still has stride 2: half of the places are gone in the first layer.",
                       0.3)
@@ -68,6 +79,8 @@ def head_parameters(candidate) -> str:
                                             "has none, and a batch norm follows it.", 0.6),
         (right + 1024, "running means and variances are no parameters: no gradient reaches them.",
          0.7),
+        (2 * 512 * 512, "the head ends in 128, not in 512.", 0.3),
+        (512 * 128, "that is the last matrix alone.", 0.3),
         (512 * 128 + 128, "that is one linear layer from 512 to 128.", 0.3),
     ), f"got {value:,.0f}. Write down the layers: linear without bias, batch norm, ReLU, linear.",
         1e-9)
@@ -87,6 +100,13 @@ def multiply_adds(candidate) -> str:
         compare(value, weights * out * out, (
             (weights * side * side, "you count the places of the input; with a stride or without "
                                     "padding the output has fewer.", 0.6),
+            ((weights + conv.out_channels) * out * out,
+             "you count the bias; it is added, and nothing is multiplied by it.", 0.8),
+            (weights * ((side - conv.kernel_size[0]) // conv.stride[0] + 1) ** 2,
+             "the padding is left out: the output is larger by it.", 0.7),
+            ((weights + conv.out_channels) * side * side,
+             "you count the bias, and the places of the input in place of those of the output.",
+             0.4),
             (weights, "those are the weights. Each is used at every place of the output.", 0.3),
             (conv.out_channels * conv.kernel_size[0] ** 2 * out * out,
              "the input channels are missing: each output reads all of them.", 0.5),
@@ -101,3 +121,90 @@ def multiply_adds(candidate) -> str:
         ), f"for {conv} on {side} x {side} you return {value:.6g}. Weights times places of the "
            "output.", 1e-9)
     return "right with padding, with stride, and without either."
+
+
+@checker(points=3, answers=(models.ProjectionHead,))
+def deep_head(candidate) -> str:
+    """``candidate(in_dim, hidden_dim, out_dim)``: three linear layers, the last one normalised."""
+    torch.manual_seed(0)
+    head = call(candidate, 12, 16, 8)
+    if isinstance(head, type) or not isinstance(head, nn.Module):
+        raise Mistake(f"return a module, such as nn.Sequential(...); got {type(head).__name__}.")
+    h = seeded(64, 12) * 3 + 1
+    try:
+        z = head.train()(h)
+    except RuntimeError as error:
+        raise Mistake("12 features do not get through: does each layer take what the one before "
+                      f"gives? ({error!s:.80})") from error
+    if z.shape != (64, 8):
+        raise Mistake(f"64 pictures become {tuple(z.shape)}, not (64, 8): the last layer ends in "
+                      "out_dim.", 0.2)
+    layers = list(head.modules())
+    linear = [m for m in layers if isinstance(m, nn.Linear)]
+    norms = [m for m in layers if isinstance(m, nn.BatchNorm1d)]
+    if len(linear) != 3:
+        raise Mistake(f"there are {len(linear)} linear layers; three were asked for: 12 to 16, "
+                      "16 to 16, 16 to 8.", 0.4)
+    if any(isinstance(m, nn.LayerNorm) for m in layers):
+        raise Mistake("layer norm works within one picture; batch norm within one channel over "
+                      "the batch: nn.BatchNorm1d.", 0.5)
+    if [m.out_features for m in linear] != [16, 16, 8]:
+        raise Mistake(f"the widths are {[m.out_features for m in linear]}; hidden, hidden, out "
+                      "was asked for.", 0.4)
+    if float(z.min()) >= 0:
+        raise Mistake("no embedding has a negative number: a ReLU at the end leaves one corner of "
+                      "the sphere. The last layer has none.", 0.5)
+    relus = [m for m in layers if isinstance(m, nn.ReLU)]
+    if not relus and float((head.eval()(h[:8]) + head(h[8:16])
+                            - 2 * head((h[:8] + h[8:16]) / 2)).abs().max()) < 1e-4:
+        raise Mistake("there is no ReLU between the layers, so that three linear maps are one.",
+                      0.4)
+    if not norms:
+        raise Mistake("batch norm is missing.", 0.4)
+    spread = z.std(0, correction=0)
+    if len(norms) == 2 and float((spread - 1).abs().max()) > 0.05:
+        raise Mistake("the hidden layers are right; the batch norm after the last linear layer is "
+                      "missing.", 0.6)
+    if len(norms) != 3 or float((spread - 1).abs().max()) > 0.05:
+        raise Mistake(f"there are {len(norms)} batch norms; one after each of the three linear "
+                      "layers was asked for.", 0.5)
+    if any(m.bias is not None for m in linear):
+        raise Mistake("all right but for a bias in front of a batch norm, which subtracts it "
+                      "again: bias=False.", 0.8)
+    return "three layers, and every channel of z has mean 0 and spread 1 over the batch."
+
+
+@checker(points=2)
+def work_at_20(candidate) -> str:
+    """A number: the tiny encoder's work for a view of 20 pixels, as a share of that for 32."""
+    value = number(candidate, "the share")
+
+    def work(side: int) -> int:
+        total, handles, encoder = 0, [], models.build_encoder("tiny")
+
+        def count(module: nn.Module, _: object, out: torch.Tensor) -> None:
+            nonlocal total
+            total += module.weight.numel() * out.shape[2] * out.shape[3]
+
+        handles = [m.register_forward_hook(count) for m in encoder.modules()
+                   if isinstance(m, nn.Conv2d)]
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, 3, side, side))
+        for handle in handles:
+            handle.remove()
+        return total
+
+    right = work(20) / work(32)
+    compare(value, right, (
+        ((20 / 32) ** 2, "that is the share of the input's pixels. Count the last block's places: "
+                         "a side of 5 is halved to 3, not to 2.5.", 0.5),
+        (20 / 32, "that is the ratio of sides; places grow with their square.", 0.3),
+        (1 / right, "turn it round: the smaller view costs less.", 0.7),
+        (100 * right, "give a fraction, not a percentage.", 0.8),
+        (1.0, "the parameters stay the same; the places where they are used do not.", 0.2),
+        (1 - right, "that is the share that is saved.", 0.7),
+        ((20 / 32) ** 3, "that is a cube; a picture has two sides.", 0.3),
+    ), f"you say {value:.4g}. Call multiply_adds(encoder, image) for a picture of 20 and one of "
+       "32 pixels, and add up each.", 2e-3)
+    return (f"{right:.3f}, above the share of pixels, {(20 / 32) ** 2:.3f}: odd sides are rounded "
+            "up when they are halved.")

@@ -9,7 +9,7 @@ from simclr_tut.checks._common import call, compare, letter, number, pair, seede
 from simclr_tut.checks._runner import Mistake, checker
 
 
-@checker(points=3)
+@checker(points=3, answers=(evaluation.ridge_r2,))
 def factor_r2(candidate) -> str:
     """``candidate(train_x, train_y, test_x, test_y)``: R2 of a ridge probe on held-out pictures."""
     for seed, (n, f, noise) in enumerate(((120, 5, 0.3), (40, 12, 2.0))):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 
 from simclr_tut import losses
 from simclr_tut.checks import properties
+from simclr_tut.checks._common import number
 from simclr_tut.checks._runner import Mistake, checker
 
 _LOSS_PROPERTIES = ("length is free", "chance and floor", "views are equals", "gradient is whole",
@@ -64,7 +67,7 @@ def temperature_property(candidate) -> str:
     return "it finds both losses that ignore their temperature, and blames no other."
 
 
-@checker(points=3)
+@checker(points=3, answers=(losses.nt_xent, losses.nt_xent_naive))
 def mended_loss(candidate) -> str:
     """``candidate(z1, z2, temperature)``: NT-Xent with every property of the loss."""
     generator = torch.Generator().manual_seed(5)
@@ -126,6 +129,39 @@ def diagnosis(candidate) -> str:
         raise Mistake(f"{sum(right)} of 4 are right. Look again at "
                       + hints[right.index(False)], sum(right) / 4)
     return "all four diagnoses are right."
+
+
+@checker(points=2)
+def half_precision(candidate) -> str:
+    """A temperature: the highest, to 0.001, at which exp(1 / temperature) is inf in float16."""
+    value = number(candidate, "the temperature")
+
+    def highest(kind: torch.dtype, worth: float = 1.0) -> float:
+        grid = torch.arange(1, 2000, dtype=torch.float64) / 1000
+        return float(grid[torch.isinf((worth / grid).exp().to(kind))].max())
+
+    right = highest(torch.float16)
+    if abs(value - right) < 1.5e-3:
+        return (f"from {right:.3f} down a cosine of 1 overflows in float16: temperature 0.1 only "
+                "just fits, and log-sum-exp never has to ask.")
+    limit = math.log(torch.finfo(torch.float16).max)
+    for wrong, sentence, score in (
+        (highest(torch.float32), "that is the limit of float32; float16 ends at 65,504.", 0.5),
+        (limit, "that is the largest logit; the temperature is 1 divided by it.", 0.6),
+        (math.log(torch.finfo(torch.float32).max), "that is the largest logit of float32.", 0.3),
+        (highest(torch.float16, 2.0), "that is for a logit of 2 / temperature; a cosine is at most "
+                                      "1.", 0.5),
+        (1 / torch.finfo(torch.float16).max, "exp(1 / temperature), not 1 / temperature, must "
+                                             "stay below 65,504.", 0.4),
+    ):
+        if abs(value - wrong) < 1e-3 + 5e-3 * wrong:
+            raise Mistake(sentence, score)
+    if value >= 1:
+        raise Mistake(f"at {value:g} the logit of cosine 1 is {1 / value:.2g}: no overflow. Go "
+                      "down.", 0.1)
+    raise Mistake(f"at {value:g} exp(1 / temperature) is "
+                  f"{'infinite' if 0 <= value < right else 'finite'} in float16. Try "
+                  "torch.tensor(1 / t).exp().to(torch.float16) for falling t.", 0.2)
 
 
 def _key() -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import nn
 
+from simclr_tut import losses, methods
 from simclr_tut.checks._common import call, compare, number, pair, seeded, tensor
 from simclr_tut.checks._runner import Mistake, checker
 
@@ -48,7 +50,7 @@ def queue_update(candidate) -> str:
     return "right, also across the end and when the keys fill the whole queue."
 
 
-@checker(points=3)
+@checker(points=3, answers=(methods.follow,))
 def momentum_update(candidate) -> str:
     """``candidate(slow, fast, momentum)``: an exponential mean of the weights, in place."""
     if not callable(candidate):
@@ -65,6 +67,8 @@ def momentum_update(candidate) -> str:
         raise Mistake("the fast network has changed; only the slow one follows.", 0.3)
     new = [p.detach() for p in slow.parameters()]
     flat = torch.cat([p.flatten() for p in new])
+    if not torch.isfinite(flat).all():
+        raise Mistake("afterwards the slow network holds NaN or infinity.")
 
     def mix(a: float, b: float) -> torch.Tensor:
         return torch.cat([(a * o + b * f).flatten() for o, f in zip(old, other, strict=True)])
@@ -96,7 +100,7 @@ def momentum_update(candidate) -> str:
     return "every parameter follows, in place, and nothing is recorded."
 
 
-@checker(points=3)
+@checker(points=3, answers=(losses.vicreg,))
 def variance_term(candidate) -> str:
     """``candidate(z)``: what each dimension's spread lacks to 1, averaged."""
     generator = torch.Generator().manual_seed(0)
@@ -130,3 +134,53 @@ def variance_term(candidate) -> str:
         raise Mistake("for equal embeddings the gradient is not a number: the 1e-4 belongs under "
                       "the root.", 0.7)
     return "right, and its gradient is a number even at collapse."
+
+
+@checker(points=1)
+def queue_chance(candidate) -> str:
+    """A number: InfoNCE when all cosines are equal, with a queue of 64 and a batch of 16."""
+    value = number(candidate, "the chance level")
+    compare(value, math.log(65), (
+        (math.log(64), "the positive takes part, too: one candidate more than the queue has.",
+         0.7),
+        (math.log(31), "that is ln(2N - 1), SimCLR's; MoCo's negatives are those of the queue.",
+         0.4),
+        (math.log(2 * 64 - 1), "the queue holds one key a picture, not two.", 0.5),
+        (math.log(64 + 31), "the other pictures of the batch are no negatives in MoCo; the queue "
+                              "is.", 0.5),
+        (math.log(64 + 16), "the other pictures of the batch are no negatives in MoCo; the queue "
+                              "is.", 0.5),
+        (1 / 65, "that is the share of each candidate; the loss is its negative logarithm.", 0.5),
+        (-math.log(65), "the sign is turned.", 0.7),
+        (math.log2(65), "nats, not bits: the natural logarithm.", 0.7),
+        (math.log10(65), "the natural logarithm, not that to base 10.", 0.7),
+    ), f"you say {value:.4g}. Among how many candidates does a query guess?", 8e-4)
+    return "ln(K + 1), whatever the batch: MoCo's loss is not SimCLR's, even at chance."
+
+
+@checker(points=2)
+def queue_momentum(candidate) -> str:
+    """A momentum: the one that leaves half of the slow copy's weights over the queue's life."""
+    value = number(candidate, "the momentum")
+    steps = 4096 // 32
+    if abs(value - 0.5 ** (1 / steps)) < 2e-4:
+        return ("half a life of the weights is one life of a key: with 0.99 a quarter would be "
+                "left, with 0.999 nearly all.")
+    for wrong, sentence, score in (
+        (0.5 ** (1 / 4096), "you let the weights move once a key; they move once a step, and a "
+                            "step brings 32 keys.", 0.6),
+        (0.5 ** (1 / 32), "32 is the number of keys a step brings; how many steps does a key stay?",
+         0.5),
+        (1 - 0.5 ** (1 / steps), "that is the rest, 1 - momentum.", 0.7),
+        (1 - 0.5 / steps, "parts that are left multiply: momentum to the power of the steps is one "
+                          "half. You have divided.", 0.6),
+        (0.99, f"0.99 leaves {0.99**steps:.2f} after {steps} steps.", 0.4),
+        (0.999, f"0.999 leaves {0.999**steps:.2f} after {steps} steps.", 0.4),
+        (0.5, "0.5 leaves half after *one* step.", 0.3),
+    ):
+        if abs(value - wrong) < 1e-4:
+            raise Mistake(sentence, score)
+    if not 0 < value < 1:
+        raise Mistake(f"a momentum lies between 0 and 1; got {value:g}.")
+    raise Mistake(f"{value:.5g} leaves {value**steps:.3f} of the old weights after the {steps} "
+                  "steps that a key stays in the queue.", 0.3)
