@@ -20,7 +20,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from benchmarks.common import RESULTS, append_record, provenance, read_records
+from benchmarks.common import RESULTS, append_record, now, provenance, read_records
 from simclr_tut import config, data, evaluation, models, training
 from simclr_tut.views import Views
 
@@ -145,7 +145,7 @@ class Clock:
         self.views, self.times = views, []
 
     def __call__(self, images: torch.Tensor, size: int | None = None) -> tuple:
-        self.times.append(time.perf_counter())
+        self.times.append(now())
         return self.views(images, size=size)
 
 
@@ -163,6 +163,7 @@ def run(name: str, seed: int, seconds: float, steps: int | None) -> dict:
     views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color, count=recipe.views,
                   **options)
     quickest = step_seconds(build(net, recipe), unlabelled.images, views, recipe)
+    # a budget of one core is counted in seconds of the processor: the load does not change the run
     recipe = replace(recipe, seconds=None, steps=steps or round(seconds / quickest))
     config.seed_everything(seed)
     model = build(net, recipe)
