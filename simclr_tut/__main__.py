@@ -113,8 +113,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     train, test = (_labelled(data.load_dataset(arguments.dataset, split, n), split) for split, n in
                    (("train", recipe.train_images), ("test", recipe.test_images)))
     bank, queries = (evaluation.encode(model, part.images) for part in (train, test))
-    for name, pair in (("h", (bank, queries)), ("whitened h", evaluation.whiten(bank, queries))):
-        accuracy = evaluation.knn_accuracy(pair[0], train.labels, pair[1], test.labels)
+    accuracies = evaluation.knn_plain_and_whitened(bank, train.labels, queries, test.labels)
+    for name, accuracy in zip(("h", "whitened h"), accuracies, strict=True):
         print(f"{train.name}: weighted kNN (k=200) on {len(test)} test images, {name}: "
               f"{100 * accuracy:.1f} %")
 

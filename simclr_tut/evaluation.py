@@ -176,6 +176,20 @@ def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.T
     return float((predictions == query_labels).float().mean())
 
 
+def knn_plain_and_whitened(
+    bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
+    query_labels: torch.Tensor, k: int = 200,
+) -> tuple[float, float]:
+    """Return the weighted kNN accuracy of features as they are, and of the same ones whitened.
+
+    Args, Raises: as ``knn_accuracy``.  Explained in notebooks/05.
+    """
+    pairs = (bank, queries), whiten(bank, queries)
+    plain, white = (knn_accuracy(known, bank_labels, asked, query_labels, k)
+                    for known, asked in pairs)
+    return plain, white
+
+
 def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -> torch.Tensor:
     """Return the k nearest pictures of the bank by cosine, nearest first, ``(Q, k)`` int64.
 

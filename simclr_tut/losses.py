@@ -65,12 +65,12 @@ def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> t
 def nt_xent_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """NT-Xent as the paper writes it, one anchor and one comparison at a time.
 
-    Args, Raises: as ``nt_xent``.
-    Returns: scalar of the inputs' dtype; NaN where exp overflows (float32: a temperature below
-        about 0.011) or a row has length 0, which ``nt_xent`` survives.
+    Args, Raises: as ``nt_xent``; also ValueError where this plain form would give NaN and
+        ``nt_xent`` does not: for a row of length 0, and for a temperature below 0.02.
+    Returns: scalar of the inputs' dtype.
     Source: Chen et al. 2020, Eq. 1. Explained in notebooks/03.
     """
-    _check_pairs(z1, z2, temperature)
+    _check_naive(z1, z2, temperature)
     z = torch.cat([z1, z2])  # (2N, D)
     n, total = len(z1), 0.0
     for i in range(2 * n):
@@ -324,6 +324,17 @@ def _check_weights(**weights: float) -> None:
     for name, weight in weights.items():
         if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
             raise ValueError(f"{name} must be a finite number, 0 or above; got {weight!r}.")
+
+
+def _check_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:
+    _check_pairs(z1, z2, temperature)
+    if temperature < 0.02:
+        raise ValueError("temperature must be at least 0.02 in this plain form, or exp overflows; "
+                         f"got {temperature}. Use nt_xent.")
+    for name, z in (("z1", z1), ("z2", z2)):
+        if not bool((z.norm(dim=1) > 0).all()):
+            raise ValueError(f"{name} must hold no row of length 0, which has no direction: its "
+                             "cosine would be 0 / 0. nt_xent counts it as equally far from all.")
 
 
 def _check_count(n: int, views: int) -> None:

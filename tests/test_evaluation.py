@@ -320,3 +320,15 @@ def test_whitening_refuses_what_has_no_covariance(tensors, message):
         evaluation.whiten(*tensors)
     with pytest.raises(ValueError, match="shrink"):
         evaluation.whiten(torch.rand(5, 4), shrink=0)
+
+
+def test_plain_and_whitened_knn_are_those_of_the_two_kinds_of_features():
+    h = lopsided(n=900, features=32) - 3
+    labels = (evaluation.whiten(h)[0][:, :3].argmax(1) + 1) % 3  # told by all directions alike
+    plain, white = evaluation.knn_plain_and_whitened(h[:600], labels[:600], h[600:], labels[600:],
+                                                     k=9)
+    unit = F.normalize(h, dim=1)
+    nearest = KNeighborsClassifier(9, weights=lambda d: np.exp((1 - d**2 / 2) / 0.1))
+    nearest.fit(unit[:600].numpy(), labels[:600].numpy())
+    assert plain == pytest.approx(nearest.score(unit[600:].numpy(), labels[600:].numpy()), abs=5e-3)
+    assert white > plain + 0.1
