@@ -1,13 +1,17 @@
 """kNN on CIFAR-10 after 1, 2, 5 and 10 minutes of training: ours and published recipes.
 
-    python -m benchmarks.speedrun [--sides ours lightly ...] [--minutes 5] [--seeds 0 1 2]
+    python -m benchmarks.speedrun rate                 steps a minute of each side: a quiet machine
+    python -m benchmarks.speedrun train [--sides ...] [--minutes 5] [--seeds 0 1 2] [--threads 1]
 
-Every side trains on the same 45,000 pictures for the same seconds on the same machine; kNN (k=200)
-of the 10,000 test pictures is read once, at the end: a run of five minutes is another run than the
+Every side trains on the same 45,000 pictures for as many steps as it does in those minutes on this
+machine, by its latest rate. So only the rates need a machine with nothing else to do; they are
+timed in turns, one block of each side after the other. kNN (k = 200) of the 10,000 test pictures
+is read once, at the end, on h as it is and whitened: a run of five minutes is another run than the
 first half of one of ten, since every schedule ends with its budget.
 - ours: the recipe of notebook 04.
 - lightly, our encoder: lightly's SimCLRTransform (its DataLoader, one worker a core) and
-  NTXentLoss, with our encoder, head, optimiser and precision: the pipelines are compared.
+  NTXentLoss, with our encoder, head, optimiser and precision, two views of 256 pictures: the
+  pipelines are compared.
 - lightly: its CIFAR-10 benchmark: ResNet-18, SGD lr 0.06 x batch / 128, temperature 0.5, fp32.
 - UvA 17: the University of Amsterdam's Tutorial 17: ResNet-18 with torchvision's stem, its PIL
   views with blur, AdamW 5e-4, temperature 0.07, batch 256, fp32.
@@ -17,7 +21,7 @@ Records go to simclr_tut/assets/results/speedrun.jsonl; a run that has one is no
 from __future__ import annotations
 
 import argparse
-import math
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -74,40 +78,40 @@ def resnet(small_images: bool, hidden: int, out: int, norm: bool) -> models.SimC
 
 
 def train_from_loader(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer,
-                      loss_of: Callable, bf16: bool, seconds: float) -> int:
-    """Train until the seconds are spent, the rate on a cosine of the time; return the steps."""
+                      loss_of: Callable, bf16: bool, steps: int) -> list[float]:
+    """Train with warm-up and one cosine; return the second at which each step was done."""
     rates = [group["lr"] for group in optimizer.param_groups]
     precision = torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
     model.to(memory_format=torch.channels_last).train()
-    started, steps = time.perf_counter(), 0
+    done: list[float] = []
     while True:
         for view1, view2 in loader:
-            spent = (time.perf_counter() - started) / seconds
-            if spent >= 1:
-                model.eval()
-                return steps
+            scale = training.warmup_cosine(len(done), steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * min(1.0, spent / 0.05) * 0.5 * (1 + math.cos(math.pi * spent))
+                group["lr"] = rate * scale
             with precision:
                 loss = loss_of(*model(torch.cat([view1, view2])).chunk(2))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            steps += 1
+            done.append(time.perf_counter())
+            if len(done) == steps:
+                model.eval()
+                return done
 
 
-def train(side: str, images: torch.Tensor, seconds: float, seed: int) -> tuple[nn.Module, int, int]:
-    """Train one side; return the model, its steps and its batch size."""
-    recipe = replace(config.recipe("pretrain"), seconds=seconds, epochs=None, steps=None, seed=seed,
+def train(side: str, images: torch.Tensor, steps: int, seed: int) -> tuple[nn.Module, list[float]]:
+    """Train one side for given steps; return the model and, of a loader, the times of its steps."""
+    recipe = replace(config.recipe("pretrain"), seconds=None, epochs=None, steps=steps, seed=seed,
                      eval_every=10**6)
     config.seed_everything(seed)
     model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
                                recipe.head_layers)
     if side == "ours":
-        views = Views(recipe.image_size, crop=recipe.crop, color=recipe.color)
-        history = training.pretrain(model, images, views, recipe)
-        return model, len(history.loss), recipe.batch_size
-    bf16, batch = False, 256
+        if training.pretrain(model, images, our_views(recipe), recipe).interrupted:
+            raise SystemExit("stopped; the run in progress leaves no record.")
+        return model, []
+    bf16 = False
     if side == "UvA 17":
         model, two_views = resnet(False, 512, 128, norm=False), uva_views
         optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=1e-4)
@@ -122,7 +126,7 @@ def train(side: str, images: torch.Tensor, seconds: float, seed: int) -> tuple[n
         two_views = SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0,
                                     normalize=None)
         if side == "lightly":
-            model, batch = resnet(True, 512, 128, norm=True), 128
+            model = resnet(True, 512, 128, norm=True)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9,
                                         weight_decay=5e-4)
             loss_of = NTXentLoss(temperature=0.5)
@@ -130,40 +134,93 @@ def train(side: str, images: torch.Tensor, seconds: float, seed: int) -> tuple[n
             bf16 = config.has_fast_bf16(config.pick_device())
             optimizer = training.build_optimizer(model, recipe)
             loss_of = NTXentLoss(temperature=recipe.temperature)
-    loader = DataLoader(Pairs(images, two_views), batch, shuffle=True, drop_last=True,
-                        num_workers=config.cores(), persistent_workers=True)
-    return model, train_from_loader(model, loader, optimizer, loss_of, bf16, seconds), batch
+    loader = DataLoader(Pairs(images, two_views), batch_of(side), shuffle=True, drop_last=True,
+                        num_workers=torch.get_num_threads(), persistent_workers=True)
+    return model, train_from_loader(model, loader, optimizer, loss_of, bf16, steps)
+
+
+def our_views(recipe: config.Recipe) -> Views:
+    """Return the views of notebook 04."""
+    return Views(recipe.image_size, crop=recipe.crop, color=recipe.color, count=recipe.views)
+
+
+def batch_of(side: str) -> int:
+    """Return how many pictures a step of this side takes."""
+    return {"ours": config.recipe("pretrain").batch_size, "lightly": 128}.get(side, 256)
+
+
+def step_seconds(side: str, images: torch.Tensor) -> float:
+    """Return the seconds of one step of this side, from a block of its steps."""
+    if side == "ours":  # a whole short run, its small and its full pictures
+        recipe = replace(config.recipe("pretrain"), seconds=None, epochs=None, steps=60,
+                         eval_every=10**6)
+        model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
+                                   recipe.head_layers)
+        return training.pretrain(model, images, our_views(recipe), recipe).seconds / 60
+    _, done = train(side, images, 12 if side == "lightly, our encoder" else 4, 0)
+    return (done[-1] - done[1]) / (len(done) - 2)  # the first steps wait for the workers
+
+
+def measure_rates(sides: list[str], images: torch.Tensor, blocks: int = 3) -> None:
+    """Time each side in turns and record the median of its blocks."""
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(blocks):
+        for side in sides:
+            times[side].append(step_seconds(side, images))
+    for side, found in times.items():
+        rate = 60 / statistics.median(found)
+        append_record(FILE, {"kind": "rate", "side": side, "steps_per_minute": rate,
+                             "block_step_seconds": found, "batch_size": batch_of(side),
+                             **provenance("python -m benchmarks.speedrun rate")})
+        print(f"{side:22s} {rate:7.1f} steps of {batch_of(side)} pictures a minute", flush=True)
+
+
+def train_and_record(side: str, minutes: float, seed: int, bank: data.ImageData,
+                     test: data.ImageData) -> None:
+    """Train one side for what it does in ``minutes``, unless a record is there."""
+    records = read_records(FILE)
+    rates = [r["steps_per_minute"] for r in records if r["kind"] == "rate" and r["side"] == side]
+    if not rates:
+        raise SystemExit(f"the rate of {side!r} is not known here: "
+                         "python -m benchmarks.speedrun rate")
+    if any((r["kind"], r["side"], r.get("minutes"), r.get("seed")) ==
+           ("run", side, minutes, seed) for r in records):
+        return
+    steps = max(2, round(rates[-1] * minutes))
+    started = time.perf_counter()
+    model, _ = train(side, bank.images, steps, seed)
+    spent = time.perf_counter() - started
+    plain, white = evaluation.knn_plain_and_whitened(
+        evaluation.encode(model, bank), bank.labels, evaluation.encode(model, test), test.labels)
+    append_record(FILE, {
+        "kind": "run", "side": side, "minutes": minutes, "seed": seed, "knn_test": plain,
+        "white_knn_test": white, "steps": steps, "epochs": steps * batch_of(side) / len(bank),
+        "seconds": spent, **provenance("python -m benchmarks.speedrun train")})
+    print(f"{side:22s} {minutes:4g} min  seed {seed}  {steps:6d} steps  kNN {100 * plain:.1f} %  "
+          f"whitened {100 * white:.1f} %", flush=True)
 
 
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("rate", "train"))
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 5, 10])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=config.cores())
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     whole, test = data.load_dataset("cifar10", "train"), data.load_dataset("cifar10", "test")
     if whole.name != "cifar10":
         raise SystemExit("this benchmark needs CIFAR-10: set SIMCLR_TUT_DATA, or `make data`.")
     bank, _ = data.split_labels(whole, 5000)
+    if arguments.part == "rate":
+        measure_rates(arguments.sides, bank.images)
+        return
     for seed in arguments.seeds:
         for minutes in arguments.minutes:
             for side in arguments.sides:
-                if any((r["side"], r["minutes"], r["seed"]) == (side, minutes, seed)
-                       for r in read_records(FILE)):
-                    continue
-                started = time.perf_counter()
-                model, steps, batch = train(side, bank.images, 60 * minutes, seed)
-                spent = time.perf_counter() - started
-                knn = evaluation.knn_accuracy(
-                    evaluation.encode(model, bank), bank.labels,
-                    evaluation.encode(model, test), test.labels)
-                append_record(FILE, {
-                    "side": side, "minutes": minutes, "seed": seed, "knn_test": knn,
-                    "steps": steps, "epochs": steps * batch / len(bank), "seconds": spent,
-                    **provenance("python -m benchmarks.speedrun")})
-                print(f"{side:22s} {minutes:4g} min  seed {seed}  {steps:6d} steps  "
-                      f"kNN {100 * knn:.1f} %", flush=True)
+                train_and_record(side, minutes, seed, bank, test)
 
 
 if __name__ == "__main__":

@@ -132,8 +132,9 @@ def whiten(bank: torch.Tensor, *others: torch.Tensor,
     """
     _check_whitening(bank, others, shrink)
     mean = bank.mean(dim=0)
-    centred = (bank - mean).double()
-    variances, directions = torch.linalg.eigh(centred.T @ centred / len(bank))  # (F,), (F, F)
+    covariance = sum(((part - mean).double().T @ (part - mean).double()) / len(bank)
+                     for part in bank.split(5000))  # (F, F)
+    variances, directions = torch.linalg.eigh(covariance)  # (F,), (F, F)
     stretch = (variances + shrink * variances.mean()).rsqrt()
     matrix = (directions * stretch @ directions.T).float()
     return tuple((x - mean) @ matrix for x in (bank, *others))

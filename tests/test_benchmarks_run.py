@@ -5,8 +5,8 @@ import queue
 import pytest
 import torch
 
-from benchmarks import folder, knn, loss, processes, recipe_search, step, views
-from simclr_tut import config, losses, models
+from benchmarks import folder, knn, loss, processes, recipe_search, speedrun, step, views
+from simclr_tut import config, data, losses, models
 
 
 @pytest.mark.parametrize("side", ["ours", "scikit-learn"])
@@ -61,6 +61,28 @@ def test_a_folder_is_built_and_trained_on_in_processes_of_their_own(tmp_path, mo
 def test_both_arrangements_of_processes_report_a_rate(name):
     count, threads = processes.ARRANGEMENTS[name]
     assert processes.pictures_per_second(count, threads, 2, 16) > 0
+
+
+def test_a_speedrun_needs_a_rate_and_runs_as_many_steps_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
+    bank, test = (data.load_dataset("shapes", part, 300) for part in ("train", "test"))
+    with pytest.raises(SystemExit, match="speedrun rate"):
+        speedrun.train_and_record("ours", 1, 0, bank, test)
+    speedrun.measure_rates(["ours", "UvA 17"], bank.images, blocks=1)
+    rates = {r["side"]: r["steps_per_minute"] for r in speedrun.read_records(speedrun.FILE)}
+    assert rates["ours"] > 5 * rates["UvA 17"] > 0
+    minutes = 3 / rates["ours"]
+    for _ in range(2):  # a run that has its record is not repeated
+        speedrun.train_and_record("ours", minutes, 0, bank, test)
+    run = speedrun.read_records(speedrun.FILE)[2:]
+    assert len(run) == 1 and run[0]["steps"] == 3
+    assert 0 <= run[0]["knn_test"] <= 1 and 0 <= run[0]["white_knn_test"] <= 1
+
+
+def test_a_side_with_a_loader_takes_the_steps_it_is_given():
+    images = data.load_dataset("shapes", "train", 300).images
+    model, done = speedrun.train("UvA 17", images, 2, 0)
+    assert len(done) == 2 and done[1] > done[0] and not model.training
 
 
 def test_every_variant_of_the_search_builds_and_is_a_recipe():
