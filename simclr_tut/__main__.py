@@ -24,9 +24,10 @@ def doctor_lines() -> list[str]:
     device, recipe = config.pick_device(), config.recipe("pretrain")
     bf16 = "yes" if config.has_fast_bf16(device) else "no (float32 is used; slower, same results)"
     try:
-        found = data.load_dataset("cifar10", "test").name
+        found = data.load_dataset("cifar10", "test", download=False).name
         where = ("found" if found == "cifar10"
-                 else "not found; shapes stand in. Set SIMCLR_TUT_DATA or run `make data`")
+                 else "not on this machine: set SIMCLR_TUT_DATA, or run `python -m simclr_tut "
+                 "download` (170 MB); without it shapes stand in")
     except OSError as error:
         where = f"cannot be read: {error}"
     try:
@@ -34,20 +35,37 @@ def doctor_lines() -> list[str]:
         home = f"writable, {free:.0f} GB free" + ("" if free > 1 else "; free at least 1 GB")
     except OSError as error:
         home = str(error)
-    budget = f"{recipe.seconds:g} s" if recipe.seconds else f"{recipe.steps or recipe.epochs} steps"
+    without_cuda = device.type == "cpu" and shutil.which("nvidia-smi") and not torch.version.cuda
     return [
         f"simclr_tut   {__version__}",
         f"Python       {platform.python_version()}",
         f"torch        {torch.__version__.split('+')[0]}, "
         f"torchvision {torchvision.__version__.split('+')[0]}",
-        f"device       {device.type}",
+        f"device       {device.type}" + (
+            "; an NVIDIA driver is here, but this torch is a CPU build: install torch's CUDA build"
+            if without_cuda else ""),
         f"cores        {config.cores()}, {torch.get_num_threads()} used by torch",
         f"bfloat16     {bf16}",
         f"CIFAR-10     {where}",
         f"your runs    {home}",
         f"scale        {config.scale()} (SIMCLR_TUT_SCALE: {', '.join(config.SCALES)})",
-        f"notebook 04  trains for {budget}",
+        f"minutes      {_minutes(recipe)}",
     ]
+
+
+def _minutes(recipe: config.Recipe) -> str:
+    """Say what to expect of notebook 04 and of the series; README's table has the measurements."""
+    said = {
+        "smoke": "all ten notebooks under 5; too short to learn anything, made for tests",
+        "laptop": f"notebook 04 about 7 ({recipe.seconds or 0:g} s of training), all ten about 40",
+        "gpu": f"notebook 04 about {(recipe.seconds or 0) / 60 + 1:g}, the others at most 10 each "
+               "(planned, not measured)",
+        "long": f"hours: notebook 04 trains for {recipe.epochs or 0:g} epochs (not measured)",
+    }[config.scale()]
+    if config.scale() == "laptop":
+        said += (" (measured on two cores)" if config.cores() > 1 else
+                 " on two cores; here is one: up to twice as long, and 04 learns less in its time")
+    return said
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:

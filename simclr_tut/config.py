@@ -182,7 +182,8 @@ def scale_line(recipe: Recipe, minutes: float, dataset: str | None = None) -> st
     names = {"cifar10": "CIFAR-10", "shapes": "shapes", "stl10": "STL-10",
              "fashion_mnist": "Fashion-MNIST"}
     device = pick_device()
-    machine = f"{cores()} cores" if device.type == "cpu" else device.type
+    n = cores()
+    machine = f"{n} core{'s' if n > 1 else ''}" if device.type == "cpu" else device.type
     data = dataset or recipe.dataset
     return f"scale: {scale()} · {machine} · {names.get(data, data)} · about {minutes:g} min"
 

@@ -92,7 +92,7 @@ class ImageData:
 
 
 def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
-                 size: int = 32) -> ImageData:
+                 size: int = 32, download: bool = True) -> ImageData:
     """Load a data set as uint8 tensors; falls back from an absent CIFAR-10 to shapes.
 
     A folder may hold JPEG, PNG and WebP files of any kind in any tree; the first folder below it
@@ -103,6 +103,7 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
         split: "train" or "test".
         n: how many pictures, drawn once with a fixed seed; None for all (shapes: 20,000 / 4,000).
         size: side in pixels to which a folder's pictures are brought.
+        download: fetch what is not on this machine, where its host answers.
     Returns: the data; its ``name`` says what was really loaded.
     Raises: ValueError for an odd name, split or n; FileNotFoundError or OSError, with what to do,
         for a folder or archive that is absent, empty or broken.
@@ -126,9 +127,12 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
     if name not in DATASETS:
         data = _folder(Path(os.path.expanduser(name)), split, size)
     else:
-        data = _find_on_disk(str(name), split) or _download(str(name), split)
+        data = _find_on_disk(str(name), split)
+        if data is None and download:
+            data = _download(str(name), split)
         if data is None:
-            _check_unpacked(str(name), config.data_folders()[-1], "and no host answered")
+            _check_unpacked(str(name), config.data_folders()[-1],
+                            "and no host answered" if download else "and nothing was fetched")
         if data is None and name == "cifar10":
             return _shapes(split, n)
         if data is None:

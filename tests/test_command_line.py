@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from simclr_tut import __main__, models
+from simclr_tut import __main__, config, data, models
 
 
 @pytest.fixture
@@ -134,3 +134,42 @@ def test_the_doctor_names_a_wrong_scale_and_a_wrong_path(place, capsys, monkeypa
     monkeypatch.setenv("SIMCLR_TUT_SCALE", "vast")
     assert run("doctor") == 1
     assert "smoke, laptop, gpu, long; got 'vast'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("scale", "expected"), [
+    ("smoke", "under 5"), ("laptop", "300 s of training"), ("gpu", "about 9, the others"),
+    ("long", "200 epochs")])
+def test_the_doctor_says_in_ten_lines_what_to_expect(place, capsys, monkeypatch, scale, expected):
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", scale)
+    assert run("doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:13].strip() for line in lines] == [
+        "simclr_tut", "Python", "torch", "device", "cores", "bfloat16", "CIFAR-10", "your runs",
+        "scale", "minutes"]
+    assert expected in lines[-1]
+
+
+def test_the_doctor_warns_of_one_core_and_of_a_torch_that_cannot_use_the_gpu(
+        place, capsys, monkeypatch):
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
+    monkeypatch.setattr(config, "cores", lambda: 1)
+    monkeypatch.setattr(config, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert run("doctor") == 0
+    out = capsys.readouterr().out
+    assert "here is one: up to twice as long" in out and "install torch's CUDA build" in out
+    monkeypatch.setattr(torch.version, "cuda", "12.8")  # the driver is too old, or switched off
+    assert run("doctor") == 0
+    assert "CUDA build" not in capsys.readouterr().out
+
+
+def test_the_doctor_looks_and_fetches_nothing(place, capsys, monkeypatch):
+    def fetched(*_, **__):
+        raise AssertionError("a check-up must not download 170 MB")
+
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
+    monkeypatch.delenv("SIMCLR_TUT_OFFLINE", raising=False)
+    monkeypatch.setattr(data, "fetch", fetched)
+    assert run("doctor") == 0
+    assert "CIFAR-10     not on this machine: set SIMCLR_TUT_DATA" in capsys.readouterr().out

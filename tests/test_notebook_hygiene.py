@@ -177,3 +177,32 @@ def test_readme_names_every_notebook_and_its_links_hold():
     for path in NOTEBOOKS:
         assert f"(notebooks/{path.name})" in text, f"README.md leaves out {path.name}"
     assert len(text.splitlines()) <= 200
+
+
+def test_the_headline_is_the_first_finding():
+    import nbformat.v4 as v4
+
+    def printed(text):
+        return v4.new_code_cell("x", outputs=[v4.new_output("stream", text=text)])
+
+    cells = [printed("1. too early\n"), v4.new_markdown_cell("so\n\n## What we found"),
+             printed("1. kNN 61.4 %\n2. rank 38\n"), printed("1. too late\n")]
+    assert build_notebooks.headline(v4.new_notebook(cells=cells)) == "kNN 61.4 %"
+    assert build_notebooks.headline(v4.new_notebook(cells=cells[:1])) == ""
+    cells[2].outputs = []  # it failed: an exercise's line further down is no finding
+    assert build_notebooks.headline(v4.new_notebook(cells=cells)) == ""
+
+
+def test_a_build_shows_where_it_is_and_ends_with_the_findings(tmp_path, monkeypatch, capsys):
+    import nbformat
+    import nbformat.v4 as v4
+
+    cells = [v4.new_markdown_cell("## What we found"), v4.new_code_cell("print('1. four:', 2 + 2)")]
+    source = tmp_path / "00_small.ipynb"
+    nbformat.write(v4.new_notebook(cells=cells), source)
+    monkeypatch.setattr(sys, "argv", ["build", str(source), "--to", str(tmp_path / "run")])
+    assert build_notebooks.main() == 0
+    out = capsys.readouterr().out
+    assert out.startswith("00_small: 2 cells\n") and out.splitlines()[-2].endswith("four: 4")
+    assert (tmp_path / "run" / "00_small.html").exists()
+    assert nbformat.read(source, 4).cells[1].outputs == []

@@ -10,6 +10,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import readme_figures  # noqa: E402
 
+from simclr_tut.__main__ import doctor_lines  # noqa: E402
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -62,3 +64,13 @@ def test_rows_of_the_table_that_come_from_the_label_records_hold_their_means():
         for method, value in zip(readme_figures.METHODS, written, strict=True):
             known = n in table[method] and len(table[method][n]) == int(draws)
             assert value == (f"{mean(table, method, n):.1f}" if known else "–"), (n, method)
+
+
+def test_the_doctor_expects_the_minutes_of_the_table(monkeypatch):
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
+    minutes = {number: float(value) for number, value in
+               re.findall(r"^\| \[(\d\d) [^|]*\|[^|]*\| ([\d.]+) \|", README, re.MULTILINE)}
+    assert len(minutes) == 10
+    said = re.search(r"notebook 04 about ([\d.]+) .* all ten about ([\d.]+)", doctor_lines()[-1])
+    assert abs(float(said[1]) - minutes["04"]) <= 1
+    assert abs(float(said[2]) - sum(minutes.values())) <= 5

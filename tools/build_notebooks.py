@@ -160,6 +160,28 @@ class PeakMemory:
         self._thread.join()
 
 
+def headline(notebook) -> str:
+    """The first line that the cell under "What we found" printed, without its number."""
+    found = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            found = found or "## What we found" in cell.source
+        elif found:
+            printed = "".join(o.get("text", "") for o in cell.get("outputs", []))
+            lines = [line.strip() for line in printed.splitlines() if line.strip()]
+            return re.sub(r"^\d+\. ", "", lines[0]) if lines else ""
+    return ""
+
+
+def progress(stem: str, cells: int):
+    """Return what is called before each cell: on a terminal it rewrites one line."""
+    if not sys.stdout.isatty():
+        print(f"{stem}: {cells} cells", flush=True)
+        return lambda cell, cell_index: None
+    return lambda cell, cell_index: print(f"\r\x1b[K{stem}: cell {cell_index + 1} of {cells} ",
+                                          end="", flush=True)
+
+
 def execute(path: Path, timeout: int):
     """Run one notebook in its own folder; return the notebook and the first error, if any."""
     notebook = nbformat.read(path, as_version=4)
@@ -169,6 +191,7 @@ def execute(path: Path, timeout: int):
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
+        on_cell_start=progress(path.stem, len(notebook.cells)),
     )
     error = None
     try:
@@ -177,6 +200,8 @@ def execute(path: Path, timeout: int):
         error = str(failure)
     except Exception as failure:  # a dead kernel or a time-out: report it like a failing cell
         error = f"{type(failure).__name__}: {failure}"
+    if sys.stdout.isatty():
+        print("\r\x1b[K", end="")
     return notebook, error
 
 
@@ -235,7 +260,7 @@ def main() -> int:
         if arguments.to:
             write_html(notebook, target.with_suffix(".html"))
         gib = "" if memory.peak is None else f"{memory.peak:.1f}"
-        rows.append((path.stem, seconds, gib, "failed" if problem else "ok"))
+        rows.append((path.stem, seconds, gib, "FAILED" if problem else headline(notebook) or "ok"))
         print(f"{path.stem}: {seconds:.1f} s {'FAILED' if problem else 'ok'}", flush=True)
         if problem:
             print(problem, file=sys.stderr, flush=True)
