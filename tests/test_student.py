@@ -64,6 +64,45 @@ def test_untouched_it_runs_to_the_end():
     assert printed.count("not attempted") == 2
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_student_version_runs_untouched(path, tmp_path):
+    """All ten, with their blanked cells: no error, and every check says "not attempted"."""
+    made = make_student.student(nbformat.read(path, as_version=4))
+    NotebookClient(made, timeout=600, kernel_name="python3",
+                   resources={"metadata": {"path": str(tmp_path)}}).execute()
+    checks_of = [cell for cell in made.cells if "check" in make_student.tags(cell)]
+    for cell in checks_of:
+        assert "not attempted" in "".join(o.get("text", "") for o in cell.outputs), cell.source
+    assert len(checks_of) >= 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_lesson_cells_of_a_student_version_hold_no_body_of_a_solution(path):
+    """Three lines of a solution in a row, wherever they stand in the lesson, give it away."""
+    def lines(source):
+        return [re.sub(r"\s", "", line) for line in source.splitlines()
+                if line.strip() and not line.startswith(("#", "def ", "checks."))]
+
+    full = nbformat.read(path, as_version=4)
+    shown = "\n".join("\n".join(lines(cell.source)) for cell in make_student.student(full).cells
+                      if cell.cell_type == "code")
+    for cell in full.cells:
+        if make_student.SOLUTION in make_student.tags(cell):
+            body = lines(cell.source)
+            for i in range(len(body) - 2):
+                assert "\n".join(body[i:i + 3]) not in shown, body[i:i + 3]
+
+
+def test_a_blanked_cell_keeps_its_names():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "blank" in make_student.tags(cell):
+                names = re.findall(r"(?m)^def (\w+)", cell.source)
+                space: dict[str, object] = {}
+                exec(make_student.blank(cell.source), space)
+                assert names and all(callable(space[name]) for name in names), names
+
+
 def test_nbgrader_metadata():
     made = make_student.student(small(), nbgrader=True)
     marks = [cell.metadata["nbgrader"] for cell in made.cells if "nbgrader" in cell.metadata]
