@@ -34,12 +34,12 @@ def cifar_stem(candidate) -> str:
         raise Mistake("None cannot be called in a layer's place: nn.Identity() passes everything "
                       "on.", 0.5)
     if any(hasattr(changed, name) for name in ("conv0", "conv1", "pool0", "maxpool", "fc")):
-        raise Mistake("you hang new layers on the network that it never calls. print(network) shows "
-                      "the names it uses: features.conv0, and so on.", 0.2)
+        raise Mistake("you hang new layers on the network that it never calls. print(network) "
+                      "shows the names it uses: features.conv0, and so on.", 0.2)
     conv = next((m for m in changed.modules() if isinstance(m, nn.Conv2d)), None)
     if conv is None or conv.stride in (2, (2, 2)):
-        raise Mistake("the first convolution still has stride 2: half of the places are gone in the "
-                      "first layer.", 0.3)
+        raise Mistake("the first convolution still has stride 2: half of the places are gone in "
+                      "the first layer.", 0.3)
     if conv.kernel_size != (3, 3):
         raise Mistake(f"the first convolution has a kernel of {conv.kernel_size}; the paper's B.9 "
                       "uses 3 x 3.", 0.4)
