@@ -282,6 +282,9 @@ def scaled_rate(candidate) -> str:
         if rule == "sqrt" and _matches(values, [0.075 * (n * k)**2 for n, k in cases]):
             raise Mistake("rule 'sqrt': that is a square; the root was asked for.", score)
         factors = [v / _rate(rule, n * k) for v, (n, k) in zip(values, cases, strict=True)]
+        if _matches(values, [n * k for n, k in cases]):
+            raise Mistake(f"rule {rule!r}: that is the batch itself; the rate is a constant times "
+                          "it, or times its root.", max(score, 0.3))
         if _matches(factors, [factors[0]] * len(cases)):
             raise Mistake(f"rule {rule!r}: every rate is {factors[0]:.3g} times the paper's. The "
                           "batch is right, the constant is not.", max(score, 0.3))
