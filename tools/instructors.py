@@ -56,6 +56,12 @@ GOALS = {
     "9.2": "tells accumulation from caching", "9.3": "applies two scaling rules",
     "9.4": "costs a plan",
 }
+# The three-week block: notebooks of each session, and what is done in class; the rest is for home.
+SESSIONS = [("00, 01", ("0.1", "0.3", "1.2", "1.3")), ("02, 03", ("2.1", "2.4", "3.1", "3.6")),
+            ("04, 05", ("4.3", "4.5", "5.2", "5.6")), ("06, 07", ("6.3", "7.1", "7.3")),
+            ("08, 09", ("8.1", "8.4", "9.1"))]
+
+
 def one_draw(images):
     """Views whose crop is the same for the whole batch."""
     top, left = torch.randint(0, 9, (2,)).tolist()
@@ -233,6 +239,22 @@ def table_of_exercises() -> str:
     return "\n".join([*head, *rows, "", total])
 
 
+def table_of_sessions() -> str:
+    """The three-week block, with the minutes that its exercises add up to."""
+    rows = ["| session | notebooks | in class | minutes | at home | minutes |",
+            "|---|---|---|---|---|---|"]
+    every = {e["number"]: e["minutes"] for e in exercises()}
+    for i, (names, in_class) in enumerate(SESSIONS, 1):
+        home = [number for number in every
+                if f"0{number[0]}" in names.split(", ") and number not in in_class]
+        parts = [f"{', '.join(part)} | {sum(every[number] for number in part)}"
+                 for part in (in_class, home)]
+        rows.append(f"| {i} | {names} | {' | '.join(parts)} |")
+    rows.append(f"| {len(SESSIONS) + 1} | projects (last section) | five minutes each group: "
+                "question, figure, what would prove it wrong | | | |")
+    return "\n".join(rows)
+
+
 def answers() -> str:
     """The open questions of every notebook and their model answers, as one section each."""
     parts = []
@@ -265,7 +287,8 @@ def lines_of_checkers() -> str:
     return "\n".join(["| mistake | exercise | line | points |", "|---|---|---|---|", *rows])
 
 
-PARTS = {"exercises": table_of_exercises, "answers": answers, "mistakes": lines_of_checkers}
+PARTS = {"sessions": table_of_sessions, "exercises": table_of_exercises, "answers": answers,
+         "mistakes": lines_of_checkers}
 
 
 def filled(page: str) -> str:
