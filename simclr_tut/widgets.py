@@ -275,8 +275,9 @@ def tsne_explorer(xy, images: torch.Tensor, labels: torch.Tensor, classes: Seque
     Args: xy: ``(N, 2)``.  images, labels: of the points.
     """
     points = torch.as_tensor(xy, dtype=torch.float32)
-    low = points.amin(0)
-    place = (points - low) / (points.amax(0) - low).max().clamp_min(1e-6)
+    low, high = points.amin(0), points.amax(0)
+    side = (high - low).max().clamp_min(1e-6)
+    place = 0.5 + (points - (low + high) / 2) / side  # one scale for both axes, in the middle
     near = torch.cdist(points, points).fill_diagonal_(torch.inf).topk(
         min(8, len(points) - 1), largest=False).indices
     same = (labels[near] == labels[:, None]).sum(1)

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import resnet34
+from torchvision.models import densenet121
 
 from simclr_tut import checks, losses
 
@@ -59,13 +59,29 @@ def two_views(once=False, mirror=0.5, scale=255, shuffle=False, flip=False):
 
 
 # ---------------------------------------------------------------------------------------- 02
-def stem(kernel=3, stride=1, padding=1, pool=False, fc=False, bias=False):
+def stem(kernel=3, stride=1, padding=1, pool=False, classifier=False, bias=False):
     def change(network):
-        network.conv1 = nn.Conv2d(3, 64, kernel, stride, padding, bias=bias)
+        network.features.conv0 = nn.Conv2d(3, 64, kernel, stride, padding, bias=bias)
         if not pool:
-            network.maxpool = nn.Identity()
-        if not fc:
-            network.fc = nn.Identity()
+            network.features.pool0 = nn.Identity()
+        if not classifier:
+            network.classifier = nn.Identity()
+        return network
+    return change
+
+
+def stem_of_resnet(network):
+    network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    network.fc = nn.Identity()
+    return network
+
+
+def stem_with(**changes):
+    """The right stem, then a layer of it exchanged."""
+    def change(network):
+        network = stem()(network)
+        for name, layer in changes.items():
+            setattr(network.features if name != "classifier" else network, name, layer)
         return network
     return change
 
@@ -196,9 +212,15 @@ WRONG = [
     ("small_crops", "A", "shrink from some"), ("small_crops", "B", "miss each other"),
     ("small_crops", "D", "one letter"), ("small_crops", 0.06, "as a letter"),
     ("cifar_stem", stem(stride=2), "stride 2"), ("cifar_stem", stem(kernel=7), "3 x 3"),
-    ("cifar_stem", stem(pool=True), "max-pool"), ("cifar_stem", stem(fc=True), "classifier fc"),
+    ("cifar_stem", stem(pool=True), "the pooling after"),
+    ("cifar_stem", stem(classifier=True), "classifier is still there"),
+    ("cifar_stem", stem_of_resnet, "never calls"),
+    ("cifar_stem", stem_with(pool0=None), "None cannot be called"),
+    ("cifar_stem", stem_with(classifier=nn.Linear(1024, 1024)), "another linear layer"),
+    ("cifar_stem", stem_with(conv0=nn.Conv2d(3, 32, 3, 1, 1)), "expects 64"),
+    ("cifar_stem", stem_with(pool0=nn.AvgPool2d(2)), "the pooling after"),
     ("cifar_stem", stem(padding=0), "padding of 1"), ("cifar_stem", stem(bias=True), "a bias"),
-    ("cifar_stem", lambda n: stem()(resnet34(weights=None)), "do not build another"),
+    ("cifar_stem", lambda n: stem()(densenet121(weights=None)), "do not build another"),
     ("cifar_stem", lambda n: None, "return missing"),
     ("head_parameters", 512 * 512 + 512 * 128, "two matrices alone"),
     ("head_parameters", 512 * 512 + 512 * 128 + 128, "batch norm in between"),

@@ -11,6 +11,7 @@ import test_checks_nb06
 import test_checks_nb07
 import test_checks_nb08
 import test_checks_nb09
+import test_checks_unseen
 import torch
 from model_solutions import model_solutions
 from torch import nn
@@ -138,7 +139,7 @@ def test_junk_as_a_result(name, capsys):
 def cases() -> dict[str, list[object]]:
     """Checker's name -> the wrong answers that some test holds against a sentence."""
     found: dict[str, list[object]] = {name: [] for name in PUBLIC}
-    for module in (test_checks, test_checks_more, test_checks_nb06):
+    for module in (test_checks, test_checks_more, test_checks_nb06, test_checks_unseen):
         for name, candidate, _ in module.WRONG:
             found[name].append(candidate)
     for module in (test_checks_nb07, test_checks_nb08, test_checks_nb09):

@@ -102,7 +102,7 @@ CACHED_GRADIENT = [
     (lambda *a: accumulated(*a, scale=4), "sum over micro-batches", 0.2),
     (lambda *a: solution_gradient(*a, scale=0.25), "too short", 0.7),
     (lambda *a: at_once(*a, detach=True), "view 1 only", 0.5),
-    (at_once, "12 views were held", 0.5),
+    (at_once, "24 views were held", 0.5),
     (lambda *a: None, "no gradient", 0),
     (gradient_in_place, "changes the views", 0.3),
     (noisy, "its cosine", 0.1),
@@ -132,7 +132,8 @@ SCALED_RATE = [
     (lambda n, k, r: rate(n, k, r, root=0.3 / 16), "which is 1.2 there", 0.5),
     (lambda n, k, r: rate(n, k, "linear"), "Is the argument used", 0.5),
     (lambda n, k, r: 0.3, "same for every batch", 0.1),
-    (lambda n, k, r: n * k, "Work out the global batch", 0.2),
+    (lambda n, k, r: n * k, "that is the batch itself", 0.3),
+    (lambda n, k, r: 1 + n / k, "Work out the global batch", 0.2),
     (lambda n, k, r: "0.3", "return one number", 0),
     (lambda n, k, r: math.inf, "division by zero", 0),
 ]

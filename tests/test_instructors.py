@@ -51,6 +51,20 @@ def test_every_exercise_has_its_five_parts():
             assert cells[i + 4]["source"].startswith("#@title Solution")
 
 
+def test_the_block_gives_every_exercise_a_place():
+    """Each notebook once, each exercise in class or at home, and time left to talk in class."""
+    assert [name for names, _ in instructors.SESSIONS for name in names.split(", ")] == [
+        path.stem[:2] for path in NOTEBOOKS]
+    minutes = {e["number"]: e["minutes"] for e in instructors.exercises()}
+    rows = instructors.table_of_sessions().splitlines()[2:]
+    for (names, in_class), row in zip(instructors.SESSIONS, rows[:-1], strict=True):
+        assert {f"0{number[0]}" for number in in_class} == set(names.split(", "))
+        assert 20 <= sum(minutes[number] for number in in_class) <= 45
+        assert str(sum(minutes[number] for number in in_class)) in row
+    listed = re.findall(r"\b\d\.\d\b", "\n".join(rows))
+    assert sorted(listed) == sorted(minutes)
+
+
 def test_common_mistakes_cover_the_course():
     listed = {number.split(".")[0] for number, *_ in instructors.MISTAKES} - {"any"}
     assert listed == {str(n) for n in range(10)}

@@ -1,5 +1,6 @@
 """The student edition holds no solution, runs untouched, and nbgrader grades it."""
 
+import ast
 import importlib.util
 import json
 import os
@@ -62,6 +63,76 @@ def test_untouched_it_runs_to_the_end():
     printed = "".join(o.get("text", "") for c in made.cells if c.cell_type == "code"
                       for o in c.outputs)
     assert printed.count("not attempted") == 2
+
+
+BLANKED = [path for path in NOTEBOOKS if '"blank"' in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", BLANKED, ids=lambda path: path.stem)
+def test_a_version_with_blanked_cells_runs_untouched(path, tmp_path):
+    """No error, and every check says "not attempted".
+
+    The others differ from the full notebooks, which nbval runs, by absent solutions only: below.
+    """
+    made = make_student.student(nbformat.read(path, as_version=4))
+    NotebookClient(made, timeout=600, kernel_name="python3",
+                   resources={"metadata": {"path": str(tmp_path)}}).execute()
+    checks_of = [cell for cell in made.cells if "check" in make_student.tags(cell)]
+    for cell in checks_of:
+        assert "not attempted" in "".join(o.get("text", "") for o in cell.outputs), cell.source
+    assert len(checks_of) >= 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_nothing_that_stays_needs_a_solution(path):
+    """No cell reads a name that only a solution before it has set."""
+    def names(source, kind):
+        tree = ast.parse("\n".join(line for line in source.splitlines() if line[:1] not in "%!"))
+        found = {n.id for n in ast.walk(tree)
+                 if isinstance(n, ast.Name) and isinstance(n.ctx, kind)}
+        if kind is ast.Store:
+            found |= {n.name for n in ast.walk(tree)
+                      if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+            found |= {(a.asname or a.name).split(".")[0] for n in ast.walk(tree)
+                      if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+        return found
+
+    lesson, solved = set(), set()
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and make_student.SOLUTION in make_student.tags(cell):
+            solved |= names(cell.source, ast.Store)
+        elif cell.cell_type == "code":
+            needed = names(cell.source, ast.Load) & solved
+            assert needed <= lesson | names(cell.source, ast.Store), needed - lesson
+            lesson |= names(cell.source, ast.Store)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_lesson_cell_of_a_student_version_holds_the_body_of_a_solution(path):
+    def body(source):
+        lines = [re.sub(r"\s", "", line) for line in source.splitlines()]
+        return [line.removeprefix("return") for line in lines
+                if line and not line.startswith(("#", "def", "checks."))]
+
+    function = r"(?m)^def solution_\w+\(.*\n((?:(?: .*)?\n)+)"
+    full = nbformat.read(path, as_version=4)
+    shown = "\n".join("\n".join(body(cell.source)) for cell in make_student.student(full).cells
+                      if cell.cell_type == "code")
+    for cell in full.cells:
+        if make_student.SOLUTION in make_student.tags(cell):
+            for found in re.findall(function, cell.source):
+                text = "\n".join(body(found))
+                assert text and text not in shown, f"{path.stem} shows {text}"
+
+
+def test_a_blanked_cell_keeps_its_names():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "blank" in make_student.tags(cell):
+                names = re.findall(r"(?m)^def (\w+)", cell.source)
+                space: dict[str, object] = {}
+                exec(make_student.blank(cell.source), space)
+                assert names and all(callable(space[name]) for name in names), names
 
 
 def test_nbgrader_metadata():

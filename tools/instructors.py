@@ -24,7 +24,7 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "INSTRUCTORS.md"
 
-# What a student who solves it has shown. Exercises without a title of their own get one here.
+# What a student who solves it has shown.
 GOALS = {
     "0.1": "knows what a number must beat", "0.2": "can make a label from a picture",
     "0.3": "tells self-supervised from unsupervised",
@@ -56,10 +56,10 @@ GOALS = {
     "9.2": "tells accumulation from caching", "9.3": "applies two scaling rules",
     "9.4": "costs a plan",
 }
-TITLES = {"6.1": "Ridge R² of a factor", "6.2": "Planted bits", "6.3": "Which factor goes?",
-          "6.4": "False negatives", "9.1": "The loss of all processes",
-          "9.2": "A large batch in small pieces", "9.3": "The scaled rate",
-          "9.4": "What would ImageNet cost?"}
+# The three-week block: notebooks of each session, and what is done in class; the rest is for home.
+SESSIONS = [("00, 01", ("0.1", "0.3", "1.2", "1.3")), ("02, 03", ("2.1", "2.4", "3.1", "3.6")),
+            ("04, 05", ("4.3", "4.5", "5.2", "5.6")), ("06, 07", ("6.3", "7.1", "7.3")),
+            ("08, 09", ("8.1", "8.4", "9.1"))]
 
 
 def one_draw(images):
@@ -69,9 +69,9 @@ def one_draw(images):
 
 
 def half_surgery(network):
-    """A CIFAR stem that keeps the max-pool."""
-    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    network.fc = nn.Identity()
+    """A CIFAR stem that keeps the pooling."""
+    network.features.conv0 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.classifier = nn.Identity()
     return network
 
 
@@ -165,7 +165,7 @@ MISTAKES = [  # exercise, what went wrong, checker, the answer with that mistake
     ("1.4", "rows and columns of a colour matrix", "colour_matrix",
      lambda b, s: (b[:, None, None] * (s[:, None, None] * torch.eye(3) + (1 - s[:, None, None])
                    * torch.tensor([0.2989, 0.587, 0.114]).expand(3, 3))).mT),
-    ("2.1", "max-pool left in", "cifar_stem", half_surgery),
+    ("2.1", "pooling left in the stem", "cifar_stem", half_surgery),
     ("2.2", "batch norm forgotten in a count", "head_parameters", 512 * 512 + 512 * 128 + 128),
     ("3.1", "temperature multiplied", "across_views", across(power=1)),
     ("3.1", "returns `.item()`", "across_views", across(item=True)),
@@ -208,7 +208,7 @@ def exercises() -> list[dict]:
     found = []
     for notebook in notebooks():
         for i, cell in enumerate(notebook.cells):
-            heading = re.match(r"### Exercise (\d\.\d+)(?: · (.*))?\n", cell.source)
+            heading = re.match(r"### Exercise (\d\.\d+) · (.*)\n", cell.source)
             if not heading:
                 continue
             facts = re.search(r"(write|predict|investigate) · (\d+) min · ([●○]+) · (\d+) point",
@@ -216,7 +216,7 @@ def exercises() -> list[dict]:
             check = next(c for c in notebook.cells[i:] if "check" in c.metadata.get("tags", []))
             checker = re.search(r"checks\.(\w+)\(", check.source)[1]
             number, kind = heading[1], facts[1]
-            title = TITLES.get(number) or heading[2]
+            title = heading[2]
             points = getattr(checks, checker).points
             if points != int(facts[4]):
                 raise SystemExit(f"exercise {number} promises {facts[4]} points, {checker} gives "
@@ -237,6 +237,22 @@ def table_of_exercises() -> str:
     head = ["| exercise | kind | minutes | level | points | what it shows |",
             "|---|---|---|---|---|---|"]
     return "\n".join([*head, *rows, "", total])
+
+
+def table_of_sessions() -> str:
+    """The three-week block, with the minutes that its exercises add up to."""
+    rows = ["| session | notebooks | in class | minutes | at home | minutes |",
+            "|---|---|---|---|---|---|"]
+    every = {e["number"]: e["minutes"] for e in exercises()}
+    for i, (names, in_class) in enumerate(SESSIONS, 1):
+        home = [number for number in every
+                if f"0{number[0]}" in names.split(", ") and number not in in_class]
+        parts = [f"{', '.join(part)} | {sum(every[number] for number in part)}"
+                 for part in (in_class, home)]
+        rows.append(f"| {i} | {names} | {' | '.join(parts)} |")
+    rows.append(f"| {len(SESSIONS) + 1} | projects (last section) | five minutes each group: "
+                "question, figure, what would prove it wrong | | | |")
+    return "\n".join(rows)
 
 
 def answers() -> str:
@@ -271,7 +287,8 @@ def lines_of_checkers() -> str:
     return "\n".join(["| mistake | exercise | line | points |", "|---|---|---|---|", *rows])
 
 
-PARTS = {"exercises": table_of_exercises, "answers": answers, "mistakes": lines_of_checkers}
+PARTS = {"sessions": table_of_sessions, "exercises": table_of_exercises, "answers": answers,
+         "mistakes": lines_of_checkers}
 
 
 def filled(page: str) -> str:

@@ -131,6 +131,13 @@ def _judge(body: Callable[..., str], candidate: object, seconds: float) -> tuple
         raise
     except BaseException as error:  # a candidate may raise anything, even SystemExit
         first = _first_line(error)
+        if isinstance(error, RuntimeError) and "leaf Variable" in first:
+            return 0.0, (f"autograd forbids to write into a parameter that it watches"
+                         f"{_where(error)} Put the update under torch.no_grad().")
+        if isinstance(error, RuntimeError) and "expanded size" in first:
+            return 0.0, (f"an assignment has another number of rows on its left than on its right "
+                         f"({first[:160]}){_where(error)} A slice that runs past the end is "
+                         "shorter than you think.")
         if isinstance(error, RuntimeError) and ("must match" in first or "cannot be mult" in first):
             return 0.0, (f"two shapes do not fit ({first[:160]}){_where(error)} Print both. "
                          "Factors of shape (N,) meet pictures as (N, 1, 1, 1).")

@@ -7,7 +7,7 @@ import functools
 
 import torch
 from torch import nn
-from torchvision.models import resnet34
+from torchvision.models import densenet121
 
 from simclr_tut import models
 from simclr_tut.checks._common import call, compare, number, seeded
@@ -15,51 +15,62 @@ from simclr_tut.checks._runner import Mistake, checker
 
 
 @functools.cache
-def _resnet() -> nn.Module:
-    """Torchvision's ResNet-34, drawn once: its 21 million weights take longer than the check."""
-    return resnet34(weights=None)
+def _densenet() -> nn.Module:
+    """Torchvision's DenseNet-121, drawn once: its weights take longer than the check."""
+    return densenet121(weights=None)
 
 
 @checker(points=3, answers=(models.build_encoder,))
 def cifar_stem(candidate) -> str:
-    """``candidate(network) -> network``: torchvision's ResNet with the stem for 32 pixels."""
-    network = copy.deepcopy(_resnet())
-    layer4 = network.layer4
+    """``candidate(network) -> network``: torchvision's DenseNet with the stem for 32 pixels."""
+    network = copy.deepcopy(_densenet())
+    last = network.features.denseblock4
     changed = call(candidate, network)
     if not isinstance(changed, nn.Module):
         raise Mistake(f"return the network; got {type(changed).__name__}.")
-    if getattr(changed, "layer4", None) is not layer4:
+    if not any(module is last for module in changed.modules()):
         raise Mistake("change the network you were given and return it; do not build another.", 0.3)
-    conv = changed.conv1
-    if changed.maxpool is None or changed.fc is None:
+    if any(part is None for module in changed.modules() for part in module._modules.values()):
         raise Mistake("None cannot be called in a layer's place: nn.Identity() passes everything "
                       "on.", 0.5)
-    if conv.stride in (2, (2, 2)):
-        raise Mistake("conv1 still has stride 2: half of the places are gone in the first layer.",
-                      0.3)
+    if any(hasattr(changed, name) for name in ("conv0", "conv1", "pool0", "maxpool", "fc")):
+        raise Mistake("you hang new layers on the network that it never calls. print(network) "
+                      "shows the names it uses: features.conv0, and so on.", 0.2)
+    conv = next((m for m in changed.modules() if isinstance(m, nn.Conv2d)), None)
+    if conv is None or conv.stride in (2, (2, 2)):
+        raise Mistake("the first convolution still has stride 2: half of the places are gone in "
+                      "the first layer.", 0.3)
     if conv.kernel_size != (3, 3):
-        raise Mistake(f"conv1 has a kernel of {conv.kernel_size}; the paper's B.9 uses 3 x 3.", 0.4)
-    if conv.padding not in (1, (1, 1)):
-        raise Mistake("without padding of 1 the picture shrinks by two pixels in conv1.", 0.5)
+        raise Mistake(f"the first convolution has a kernel of {conv.kernel_size}; the paper's B.9 "
+                      "uses 3 x 3.", 0.4)
+    if conv.padding not in (1, (1, 1), "same"):
+        raise Mistake("without padding of 1 the picture shrinks by two pixels in the first "
+                      "convolution.", 0.5)
     if (conv.in_channels, conv.out_channels) != (3, 64):
-        raise Mistake("conv1 must go from 3 to 64 channels, since layer1 expects 64.", 0.4)
+        raise Mistake("the first convolution must go from 3 to 64 channels, since what follows "
+                      "expects 64.", 0.4)
+    sides = []
+    handle = last.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
     with torch.no_grad():
         try:
-            side = changed.eval().layer4(changed.layer3(changed.layer2(changed.layer1(
-                changed.maxpool(changed.relu(changed.bn1(conv(torch.rand(1, 3, 32, 32)))))))))
-            out = changed(torch.rand(2, 3, 32, 32))
+            out = changed.eval()(torch.rand(2, 3, 32, 32))
         except RuntimeError as error:
             raise Mistake(f"a picture of 32 pixels does not get through: {error!s:.80}") from error
-    if side.shape[-1] != 4:
-        raise Mistake(f"the last feature map has side {side.shape[-1]}, not 4: the max-pool is "
-                      "still there. nn.Identity() passes everything on.", 0.5)
-    if out.shape != (2, 512):
-        raise Mistake(f"the network returns {tuple(out.shape)}: the classifier fc is still there, "
-                      "so this is no representation.", 0.7)
+    handle.remove()
+    if sides != [4]:
+        raise Mistake(f"the last feature map has side {(sides or ['none'])[0]}, not 4: the pooling "
+                      "after the first convolution is still there. nn.Identity() passes everything "
+                      "on.", 0.5)
+    if not isinstance(out, torch.Tensor) or out.shape != (2, 1024):
+        raise Mistake(f"the network returns {tuple(getattr(out, 'shape', ()))}, not (2, 1024): the "
+                      "classifier is still there, or cut to another width, so this is no h.", 0.7)
+    if isinstance(changed.classifier, nn.Linear):
+        raise Mistake("the classifier is another linear layer: what it returns is not h, the "
+                      "features themselves.", 0.6)
     if conv.bias is not None:
-        raise Mistake("all right but for a bias in conv1, which the batch norm after it subtracts.",
-                      0.9)
-    return "a 32-pixel picture ends as 4 x 4, and h has 512 numbers."
+        raise Mistake("all right but for a bias in the first convolution, which the batch norm "
+                      "after it subtracts.", 0.9)
+    return "a 32-pixel picture ends as 4 x 4, and h has 1,024 numbers."
 
 
 @checker(points=2)

@@ -12,18 +12,19 @@ from simclr_tut.checks._runner import Mistake, checker
 @checker(points=3, answers=(evaluation.ridge_r2,))
 def factor_r2(candidate) -> str:
     """``candidate(train_x, train_y, test_x, test_y)``: R2 of a ridge probe on held-out pictures."""
-    for seed, (n, f, noise) in enumerate(((120, 5, 0.3), (40, 12, 2.0))):
+    # Few pictures and unlike units: penalty, intercept and standardising all show.
+    for seed, (n, f, noise) in enumerate(((30, 5, 0.8), (40, 12, 2.0))):
         weights = seeded(f, seed=seed)
-        train_x, test_x = (seeded(n, f, seed=10 + seed + s) * (1 + torch.arange(f)) + 3
+        train_x, test_x = (seeded(n, f, seed=10 + seed + s) * (0.2 + torch.arange(f)) + 3
                            for s in (0, 50))
-        train_y, test_y = (x @ weights / f + 5 + noise * seeded(n, seed=20 + seed + s)
+        train_y, test_y = (x @ weights / f + 9 + noise * seeded(n, seed=20 + seed + s)
                            for s, x in ((0, train_x), (60, test_x)))
         data = train_x, train_y, test_x, test_y
         value = number(call(candidate, *data), "your R2")
         right = evaluation.ridge_r2(*data)
         fitted = _ridge(*data)
         correlation = float(torch.corrcoef(torch.stack([fitted, test_y]))[0, 1])
-        error = (fitted - test_y).square()
+        error, centred = (fitted - test_y).square(), (test_y - test_y.mean()).square()
         compare(value, right, (
             (evaluation.ridge_r2(train_x, train_y, train_x, train_y),
              "that is R2 on the pictures the probe was fitted to. Predict the test pictures.", 0.4),
@@ -38,6 +39,33 @@ def factor_r2(candidate) -> str:
              "you do not standardise the features: the penalty then depends on their units.", 0.7),
             (_r2(_ridge(*data, strength=0.0), test_y),
              "your probe has no penalty: add 1 to the diagonal of X'X.", 0.7),
+            *((_r2(_ridge(*data, strength=s), test_y), f"your penalty is {s:g} where 1 was asked "
+              "for: the unit matrix, as it is.", 0.7) for s in (2.0, 10.0, 100.0, n,
+                                                                1 / n)),
+            (_r2(fitted - train_y.mean() + test_y.mean(), test_y), "you add the mean of the *test* "
+             "targets to the predictions, which nobody knows beforehand.", 0.5),
+            (_r2(fitted - train_y.mean(), test_y), "add the mean of the training targets back to "
+             "the predictions.", 0.6),
+            (_r2(_ridge(*data, penalise_intercept=True), test_y), "your intercept is penalised "
+             "with the weights: centre the targets instead of adding a column of ones.", 0.6),
+            (_r2(_ridge(*data, correction=1), test_y), "all but one thing: the spread with "
+             "correction=0 was asked for.", 0.9),
+            (float(error.mean().sqrt()), "that is the root of the mean squared error: R2 compares "
+                                         "the errors with the spread.", 0.4),
+            (float(fitted.var() / test_y.var()), "that is the spread of the predictions over that "
+             "of the targets; R2 looks at the errors.", 0.4),
+            (float(1 - (fitted - test_y).var() / test_y.var()), "you take the variance of the "
+             "errors, which forgives a wrong mean: sum their squares.", 0.7),
+            (float(1 - error.sum() / (fitted - fitted.mean()).square().sum()), "you divide by the "
+             "spread of the predictions; R2 has that of the test targets.", 0.6),
+            (float(1 - error.sum() / test_y.square().sum()), "subtract the mean of the test "
+             "targets before you square them below the line.", 0.6),
+            (float(1 - error.mean() / centred.sum()), "a mean above the line and a sum below it: "
+             "take the same of both.", 0.6),
+            (float(1 - (error.sum() / centred.sum()).sqrt()), "no root: R2 is made of squares.",
+             0.6),
+            (float(1 - error.sqrt().sum() / centred.sqrt().sum()), "R2 is made of squares, not of "
+             "absolute errors.", 0.5),
             (correlation**2, "that is the squared correlation, which forgives a wrong scale and a "
                              "wrong mean. R2 compares the errors with the spread.", 0.6),
             (correlation, "that is the correlation.", 0.4),
@@ -49,7 +77,7 @@ def factor_r2(candidate) -> str:
              0.8),
             (right * 100, "give a share, not a percentage.", 0.8),
         ), f"for {n} pictures with {f} features you return {value:.4g}, expected {right:.4g}.",
-            1e-3)
+            2e-4)
     return "the probe is fitted to training pictures and judged on others; 0 is the mean guess."
 
 
@@ -71,6 +99,21 @@ def plant_bits(candidate) -> str:
             out[:, channels, 0, :count] = values
         elif place == "column":
             out[:, channels, :count, -1] = values
+        elif place == "right end":
+            out[:, :, -1, -count:] = values
+        elif place == "left column":
+            out[:, :, :count, 0] = values
+        elif place == "one row up":
+            out[:, :, -2, :count] = values
+        elif place == "two rows":
+            out[:, :, -2:, :count] = values[:, :, None]
+        elif place == "whole row":
+            out[:, :, -1] = 0
+            out[:, :, -1, :count] = values
+        elif place == "product":
+            out[:, :, -1, :count] = out[:, :, -1, :count] * values
+        elif place == "sign":
+            out[:, :, -1, :count] = 2 * values - 1
         elif place == "only white":
             out[:, :, -1, :count] = torch.where(bits[:, None], 1.0, out[:, :, -1, :count])
         return out
@@ -94,9 +137,28 @@ def plant_bits(candidate) -> str:
         (both(place="top"), "the bits are in the top row; row -1 is the bottom.", 0.7),
         (both(place="column"), "the bits run down the right column: the last two dimensions are "
                                "height, then width.", 0.6),
+        (both(place="right end"), "bit j belongs to column j: the bits stand at the right end.",
+         0.7),
+        (both(place="left column"), "the bits run up or down the left column: the last two "
+                                    "dimensions are height, then width.", 0.6),
+        (both(place="one row up"), "the bits are one row too high: row -1 is the bottom.", 0.7),
+        (both(place="two rows"), "two rows carry the bits; one was asked for.", 0.7),
+        (both(place="whole row"), "the rest of the bottom row has become black; leave it.", 0.7),
+        (both(place="product"), "a product with the bits leaves the picture where a bit is 1: "
+                                "assign white and black.", 0.6),
+        (both(place="sign"), "black is 0, not -1.", 0.6),
+        (both(white=0.5), "white is 1; yours is grey.", 0.6),
+        (torch.stack([paint(v, bits.flip(1)) for v in (view1, view2)]), "the bits stand in reverse "
+         "order: bit 0 is at the left.", 0.6),
+        (torch.stack([paint(view1, bits)] * 2), "both of your views are view 1.", 0.4),
+        (torch.stack([paint(view2, bits)] * 2), "both of your views are view 2.", 0.4),
+        ((255 * both()).byte().float(), "you return bytes; the views stay floats from 0 to 1.",
+         0.6),
+        (both().byte().float(), "turned into bytes, every value below 1 becomes 0: keep floats.",
+         0.4),
         (both(white=255.0), "white is 1 in a float picture, not 255.", 0.6),
-        (both(channels=slice(0, 1)), "only the red channel is painted; a white pixel is 1 in all "
-                                     "three.", 0.6),
+        *((both(channels=slice(c, c + 1)), f"only the {name} channel is painted; a white pixel is "
+           "1 in all three.", 0.6) for c, name in enumerate(("red", "green", "blue"))),
         (both(place="only white"), "a bit of 0 must be painted black; you leave the picture.", 0.6),
         (torch.stack([paint(view1, ~bits), paint(view2, ~bits)]), "black and white are swapped.",
          0.6),
@@ -110,9 +172,13 @@ def plant_bits(candidate) -> str:
 @checker(points=2)
 def false_negative_share(candidate) -> str:
     """``candidate(labels)``: share of the negatives of 2N views that show the anchor's class."""
-    for classes, n in ((3, 12), (10, 64)):
+    for classes, n in ((3, 14), (10, 64)):
         labels = torch.randint(0, classes, (n,), generator=torch.Generator().manual_seed(n))
-        value = number(call(candidate, labels), "your share")
+        labels[:3] = 0  # a class more frequent than the others
+        value = call(candidate, labels)
+        if isinstance(value, torch.Tensor) and value.shape in ((n,), (2 * n,)):
+            raise Mistake("you return a share for each view; take their mean.", 0.6)
+        value = number(value, "your share")
         same = (labels[:, None] == labels).sum(1).double()  # images of the class, itself included
         right = float((2 * same - 2).mean() / (2 * n - 2))
         compare(value, right, (
@@ -124,6 +190,23 @@ def false_negative_share(candidate) -> str:
              0.5),
             (float((2 * same - 2).mean() / (2 * n)), "divide by the negatives, 2N - 2, not by all "
              "2N views.", 0.7),
+            (float((same - 1).mean() / (2 * n - 2)), "each other picture of the class has two "
+             "views: two false negatives, not one.", 0.5),
+            (float((2 * same).mean() / (2 * n - 2)), "the anchor and its positive are no "
+             "negatives: take one picture off the class.", 0.5),
+            (float((2 * same - 2).mean() / (2 * n - 1)), "divide by the negatives, 2N - 2: the "
+             "positive is none.", 0.7),
+            (float((2 * same - 2).mean() / (n - 1)), "you count views above the line and pictures "
+             "below it.", 0.6),
+            (float((2 * same - 1).mean() / (2 * n)), "you count the positive, and divide by all 2N "
+             "views: take both off, above and below.", 0.5),
+            (float((same - 2).mean() / (n - 1)), "you take off two pictures; the anchor and its "
+             "positive are views of one.", 0.6),
+            (float((2 * same - 2).sum() / (2 * n - 2)), "you add up over the anchors; take "
+             "their mean.", 0.7),
+            (right / (1 - right), "that is false over true negatives; the share is of all.", 0.6),
+            (float(labels.bincount().max() / n), "that is the share of the most frequent class.",
+             0.3),
             (1 / classes, "that is one in K, which holds on average for many images. Count the "
              "labels of this batch.", 0.4),
             (float((2 * same - 2).mean()), "that is a number of views; divide it by the number of "
@@ -150,12 +233,18 @@ def lost_factor(candidate) -> str:
 
 def _ridge(train_x: torch.Tensor, train_y: torch.Tensor, test_x: torch.Tensor, test_y: torch.Tensor,
            strength: float = 1.0, intercept: bool = True, scale: bool = True,
-           own_scale: bool = False) -> torch.Tensor:
+           own_scale: bool = False, penalise_intercept: bool = False,
+           correction: int = 0) -> torch.Tensor:
     """Predictions of ridge regression for the test pictures, in closed form, float64."""
     train_x, train_y, test_x = train_x.double(), train_y.double(), test_x.double()
-    mean, spread = train_x.mean(0), train_x.std(0, correction=0) if scale else 1.0
+    mean, spread = train_x.mean(0), train_x.std(0, correction=correction) if scale else 1.0
     x = (train_x - mean) / spread
     offset = train_y.mean() if intercept else 0.0
+    if penalise_intercept:
+        one = torch.ones(len(x), 1, dtype=x.dtype)
+        x, offset = torch.cat([x, one], 1), 0.0
+        test_x = torch.cat([(test_x - mean) / spread, one[:1].expand(len(test_x), 1)], 1)
+        mean, spread = 0.0, 1.0
     if own_scale:
         mean, spread = test_x.mean(0), test_x.std(0, correction=0)
     eye = torch.eye(x.shape[1], dtype=torch.float64)

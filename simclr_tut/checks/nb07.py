@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -16,7 +17,8 @@ _LOSS_PROPERTIES = ("length is free", "chance and floor", "views are equals", "g
                     "memory is square")
 
 
-def _without_normalising(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Tensor:
+def _without_normalising(z1: torch.Tensor, z2: torch.Tensor,
+                         temperature: float = 0.5) -> torch.Tensor:
     z = torch.cat([z1, z2])
     logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
     return F.cross_entropy(logits, torch.arange(len(z)).roll(len(z1)))
@@ -35,7 +37,15 @@ def temperature_property(candidate) -> str:
     }
 
     def answer(loss) -> bool:
-        said = candidate(loss)
+        try:
+            said = candidate(loss)
+        except AssertionError as error:
+            raise Mistake("your property raises where it should answer: in place of assert, return "
+                          "True or False.", 0.3) from error
+        if isinstance(said, torch.Tensor) and said.numel() == 1 and said.is_floating_point():
+            raise Mistake("your property returns a number. Compare it with a tolerance and return "
+                          "True or False.", 0.4)
+        said = bool(said) if isinstance(said, np.bool_) else said
         if not isinstance(said, (bool, torch.Tensor)) or (
                 isinstance(said, torch.Tensor) and said.numel() != 1):
             raise Mistake(f"return True or False; your property returned {type(said).__name__}. "
@@ -48,8 +58,9 @@ def temperature_property(candidate) -> str:
         raise Mistake("your property says True to everything: it cannot fail. On equal embeddings "
                       "the loss is ln(2N - 1) at any temperature; use embeddings that differ.")
     if not any(said_right.values()) and not any(said_wrong.values()):
-        raise Mistake("your property says False to everything, right losses too. Should the value "
-                      "change with the temperature, or stay?")
+        raise Mistake("your property says False to everything, right losses too. A right loss has "
+                      "another value at another temperature: call it twice, with two temperatures "
+                      "far apart, and print both values before you choose a tolerance.")
     if not any(said_right.values()) and all(said_wrong.values()):
         raise Mistake("your answers are exchanged: True must mean that the loss is right.", 0.5)
     if not all(said_right.values()):
@@ -83,21 +94,47 @@ def mended_loss(candidate) -> str:
     if not torch.isfinite(value):
         raise Mistake(f"the loss is {float(value)}. exp overflows, or a row has no candidate left: "
                       "mask with minus infinity and use cross_entropy.")
-    z = F.normalize(torch.cat([z1, z2]), dim=0)
-    over_batch = F.cross_entropy((z @ z.T / 0.5).fill_diagonal_(-torch.inf),
-                                 torch.arange(20).roll(10))
+    rows, own = torch.arange(20), torch.eye(20, dtype=torch.bool)
+
+    def variant(dim: int | None = 1, diagonal: float | None = -torch.inf, factor: float = 2.0,
+                target: torch.Tensor | None = None) -> torch.Tensor:
+        z = torch.cat([z1, z2])
+        z = z if dim is None else F.normalize(z, dim=dim)
+        logits = z @ z.T * factor
+        return F.cross_entropy(logits if diagonal is None else logits.masked_fill(own, diagonal),
+                               rows.roll(10) if target is None else target)
+
+    over_batch, kept, multiplied = variant(dim=0), variant(diagonal=0), variant(factor=0.5)
     unit = F.normalize(torch.cat([z1, z2]), dim=1)
-    kept = F.cross_entropy((unit @ unit.T / 0.5).fill_diagonal_(0), torch.arange(20).roll(10))
-    multiplied = losses.nt_xent(z1, z2, 2.0)
     for wrong, sentence in (
         (over_batch, "you mended the mask and the temperature; F.normalize still runs over the "
                      "batch. A row is an embedding: which dimension holds its numbers?"),
         (kept, "each view still competes with itself: a logit of 0 is a share of exp(0) = 1. Which "
                "logit has a share of exactly 0?"),
         (multiplied, "the temperature multiplies the cosines. A low temperature must sharpen."),
+        (variant(diagonal=None), "each view still competes with itself: its cosine of 1 is the "
+                                 "largest of all. Which logit has a share of exactly 0?"),
+        (variant(dim=None), "you have taken the normalising out; the scores must be cosines."),
+        (variant(factor=1.0), "the temperature is not used."),
+        (variant(factor=4.0), "you divide by the temperature twice."),
+        (variant(target=rows ^ 1), "rows i and i + N show one picture here; you pair neighbouring "
+                                   "rows."),
+        (-variant(), "the sign is turned: a good match must give a small loss."),
+        (20 * variant(), "you add up over the anchors; take the mean."),
+        (F.cross_entropy(unit[:10] @ unit[10:].T * 2, rows[:10]), "only views 2 are candidates; "
+         "all other views are, of both kinds."),
+        (variant(dim=0, diagonal=0), "one bug of three is mended, the temperature. The direction "
+         "of the normalising and the diagonal are left."),
+        (variant(dim=0, factor=0.5), "one bug of three is mended, the diagonal. The direction of "
+         "the normalising and the temperature are left."),
+        (variant(diagonal=0, factor=0.5), "one bug of three is mended, the direction of the "
+         "normalising. The diagonal and the temperature are left."),
+        (variant(dim=0, diagonal=0, factor=0.5), "nothing is mended yet: three bugs, in the first "
+         "two lines."),
     ):
         if torch.allclose(value, wrong, atol=1e-5):
-            raise Mistake(sentence, 0.6)
+            raise Mistake(sentence, 0.0 if "nothing" in sentence else 0.3 if "of three" in sentence
+                          else 0.6)
     broken = []
     for name in _LOSS_PROPERTIES:
         try:
@@ -106,7 +143,9 @@ def mended_loss(candidate) -> str:
             broken.append(f"{name}: {error}")
     if broken:
         share = 0.6 * (1 - len(broken) / len(_LOSS_PROPERTIES))
-        raise Mistake(f"{len(broken)} of 5 properties are broken. {broken[0]}.", round(share, 1))
+        verb = "is" if len(broken) == 1 else "are"
+        raise Mistake(f"{len(broken)} of 5 properties {verb} broken. {broken[0]}.",
+                      round(share, 1))
     return "all five properties hold."
 
 

@@ -17,10 +17,15 @@ from simclr_tut.checks._runner import Mistake, checker
 def queue_update(candidate) -> str:
     """``candidate(queue, cursor, keys) -> (queue, cursor)``: the oldest keys give way."""
     queue = seeded(10, 3)
-    for cursor, n in ((0, 4), (8, 4), (9, 1), (3, 10)):
+    for cursor, n in ((0, 4), (3, 2), (8, 4), (9, 1), (3, 10)):
         keys = seeded(n, 3, seed=n + cursor + 1)
         result = pair(call(candidate, queue, cursor, keys),
                       "return two things: return queue, cursor.")
+        if isinstance(result[1], torch.Tensor) and result[1].dim() == 2:
+            raise Mistake("you return them in the other order: queue first, then cursor.", 0.7)
+        if isinstance(result[0], torch.Tensor) and len(result[0]) == 10 + n:
+            raise Mistake(f"the queue has grown to {10 + n} rows: new keys take the place of old "
+                          "ones.", 0.3)
         new = tensor(result[0], (10, 3), "the queue")
         place = number(result[1], "the cursor")
         rows = (cursor + torch.arange(n)) % 10
@@ -30,6 +35,13 @@ def queue_update(candidate) -> str:
         clipped[cursor:cursor + n] = keys[:10 - cursor]
         added = queue.clone()
         added[rows] = queue[rows] + keys
+
+        def put(places: torch.Tensor, what: torch.Tensor) -> torch.Tensor:
+            out = queue.clone()
+            for place, key in zip(places.tolist(), what, strict=True):
+                out[place] = key
+            return out
+
         compare(new, expected, (
             (queue, "the queue you return is unchanged: are the keys written into a copy that you "
                     "drop?", 0.2),
@@ -39,12 +51,32 @@ def queue_update(candidate) -> str:
                                             "ones are next to go.", 0.4),
             (clipped, "keys beyond the last row are lost: go on at row 0 (modulo K).", 0.5),
             (added, "you add the keys to the old ones; replace them.", 0.3),
+            (put(rows, keys.flip(0)), "the keys stand in reverse order: the first key belongs to "
+                                      "row `cursor`.", 0.6),
+            (put((rows + 1) % 10, keys), "you begin one row after the cursor; the first key "
+                                         "belongs to row `cursor`.", 0.6),
+            (put((rows - n) % 10, keys), "you write in front of the cursor: the oldest keys stand "
+                                         "from row `cursor` on.", 0.5),
+            (put(cursor + torch.arange(n) if cursor + n <= 10 else torch.arange(n), keys),
+             "where the keys do not fit before the end you begin at row 0: some go before the end, "
+             "the rest after it.", 0.5),
+            (put(torch.arange(n), keys), "you write from row 0, wherever the cursor stands.", 0.4),
+            (put(rows, keys / keys.norm(dim=1, keepdim=True)),
+             "you change the keys' length; store them as they are.", 0.6),
+            (put((cursor + torch.arange(n)).clamp_max(9), keys), "keys beyond the last row are "
+             "all written into the last row: go on at row 0 (modulo K).", 0.5),
         ), f"with cursor {cursor} and {n} keys the rows {rows.tolist()} must hold the keys, all "
            "others stay.")
         if place != (cursor + n) % 10:
             if place == cursor + n:
                 raise Mistake(f"the queue is right; the cursor runs past its end ({place:g} of 10 "
                               "rows): take it modulo K.", 0.7)
+            if place == 9:
+                raise Mistake("the queue is right; the cursor stops at the last row: after it "
+                              "comes row 0.", 0.6)
+            if cursor == 0 and place == 1:
+                raise Mistake(f"the queue is right; the cursor moves by one, but {n} keys came in.",
+                              0.6)
             raise Mistake(f"the queue is right; after {n} keys from row {cursor} the next row is "
                           f"{(cursor + n) % 10}, you say {place:g}.", 0.6)
     return "right, also across the end and when the keys fill the whole queue."
@@ -84,6 +116,17 @@ def momentum_update(candidate) -> str:
         (mix(0.9, 1), "the fast weights are not multiplied by 1 - momentum: the sum grows with "
                       "every step.", 0.4),
         (mix(1, 0.1), "the slow weights are not multiplied by momentum.", 0.4),
+        (mix(0.5, 0.5), "that is the plain mean of both: momentum is not used.", 0.3),
+        (mix(0.9, -0.1), "you subtract the fast weights; add them.", 0.5),
+        (mix(0.81, 0.19), "you use the square of the momentum.", 0.6),
+        (mix(0.99, 0.01), "0.99 is written into your function; use the argument.", 0.6),
+        (mix(0.999, 0.001), "0.999 is written into your function; use the argument.", 0.6),
+        (torch.cat([(0.9 * o + 0.1 * f if i == 0 else o).flatten()
+                    for i, (o, f) in enumerate(zip(old, other, strict=True))]), "only the first "
+         "parameter has moved: does a return stand inside the loop?", 0.5),
+        (torch.cat([(0.9 * o + 0.1 * f if i < 2 else o).flatten()
+                    for i, (o, f) in enumerate(zip(old, other, strict=True))]), "only the first "
+         "layer has moved: go through all parameters.", 0.6),
         (weights_only, "matrices are right, biases have not moved: go through all parameters.",
          0.6),
     ), "the slow weights are not momentum * slow + (1 - momentum) * fast.", 1e-5)
@@ -104,8 +147,13 @@ def momentum_update(candidate) -> str:
 def variance_term(candidate) -> str:
     """``candidate(z)``: what each dimension's spread lacks to 1, averaged."""
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(12, 5, generator=generator) * torch.tensor([0.1, 0.5, 0.9, 1.5, 3.0]) + 2
-    value = number(call(candidate, z), "the variance term")
+    z = torch.randn(12, 5, generator=generator) * torch.tensor(
+        [0.01, 0.5, 0.9, 1.3, 0.4])
+    z = z - z.mean(0) + torch.linspace(0.1, 0.5, 5)
+    value = call(candidate, z)
+    if isinstance(value, torch.Tensor) and value.shape == (5,):
+        raise Mistake("you return one number for each dimension; take their mean.", 0.6)
+    value = number(value, "the variance term")
     spread = (z.var(0) + 1e-4).sqrt()
     right = (1 - spread).clamp_min(0).mean()
     compare(value, right, (
@@ -122,13 +170,33 @@ def variance_term(candidate) -> str:
         ((1 - z.std(0)).clamp_min(0).mean(), "the 1e-4 belongs under the root: without it the "
          "gradient at equal embeddings is not a number.", 0.7),
         ((spread - 1).clamp_min(0).mean(), "the sign is turned: too little spread must cost.", 0.4),
+        ((1 - spread).clamp_min(0).square().mean(), "no square: the penalty is what is missing, as "
+                                                    "it is.", 0.6),
+        ((1 - spread).abs().mean(), "too much spread costs nothing: clamp_min(0), not abs().", 0.5),
+        ((1 - spread.clamp_min(1)).mean(), "you cut the spread off from below; what must not fall "
+                                           "below 0 is 1 - spread.", 0.4),
+        ((1 - (z.var() + 1e-4).sqrt()).clamp_min(0), "you take one spread over all numbers: each "
+         "dimension has its own, var(0).", 0.4),
+        ((1 - (z.var(0).mean() + 1e-4).sqrt()).clamp_min(0), "you average the variances first: a "
+         "wide dimension then hides one that has collapsed.", 0.5),
+        ((1 - (nn.functional.normalize(z, dim=1).var(0) + 1e-4).sqrt()).clamp_min(0).mean(),
+         "you normalise z first; VICReg does not.", 0.5),
+        ((1 - (z.square().mean(0) + 1e-4).sqrt()).clamp_min(0).mean(), "those are squares without "
+         "the mean taken off: embeddings that are all equal and long would pass.", 0.5),
+        (-(spread.log()).mean(), "that is a logarithm; the penalty is linear and ends at 1.", 0.3),
+        ((torch.cov(z.T).square().sum() - torch.cov(z.T).diagonal().square().sum()) / 5,
+         "that is VICReg's covariance term.", 0.3),
+        (25 * right, "25 is the term's weight in the sum; here the term alone is asked for.", 0.7),
+        (right / 2, "you halve it: the half belongs to the mean over two views.", 0.7),
+        ((1 - spread).clamp_min(0).max(), "that is the worst dimension; take the mean.", 0.5),
         (spread.mean(), "that is the spread itself, and it rewards collapse when minimised.", 0.2),
     ), f"you return {value:.4g}. Per dimension: 1 minus the spread, not below 0; then the mean.",
         1e-4)
     held = torch.zeros(6, 4, requires_grad=True)
     collapsed = candidate(held)
     if not isinstance(collapsed, torch.Tensor) or not collapsed.requires_grad:
-        raise Mistake("the value is right, but no gradient reaches z: return the tensor.", 0.7)
+        raise Mistake("the value is right, but no gradient reaches z: return the tensor, and "
+                      "detach nothing.", 0.7)
     collapsed.backward()
     if held.grad is None or not torch.isfinite(held.grad).all():
         raise Mistake("for equal embeddings the gradient is not a number: the 1e-4 belongs under "
