@@ -1,10 +1,10 @@
 """Weighted kNN of 10,000 queries on large banks, beside scikit-learn.
 
-    python -m benchmarks.knn [--banks 50000 1000000] [--queries 10000] [--threads N]
+    python -m benchmarks.knn [--banks 50000 1000000] [--queries 10000] [--turns 3]
 
 128 features, k = 200. scikit-learn searches by brute force with cosine distance and the same
-weights. Sides take turns, each turn in a process of its own: three turns on banks up to 200,000,
-whose median counts, else one, in which scikit-learn gets the first 1,000 queries and its seconds
+weights. Sides take turns, each turn in a process of its own, and the median turn counts. Banks
+above 200,000 get one turn, in which scikit-learn answers the first 1,000 queries and its seconds
 are scaled up. Memory is by how much the process grew at its peak beyond the bank and the queries.
 Records go to simclr_tut/assets/results/knn.jsonl.
 """
@@ -66,13 +66,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--banks", type=int, nargs="+", default=[50_000, 1_000_000])
     parser.add_argument("--queries", type=int, default=10_000)
+    parser.add_argument("--turns", type=int, default=3, help="of each side on the smaller banks")
     parser.add_argument("--threads", type=int, default=config.cores())
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     context = multiprocessing.get_context("spawn")
     for bank in arguments.banks:
         turns: dict[str, list[tuple]] = {side: [] for side in SIDES}
-        for _ in range(1 if bank > LARGE else 3):
+        for _ in range(1 if bank > LARGE else arguments.turns):
             for side in SIDES:
                 answers = context.Queue()
                 process = context.Process(target=measure, args=(

@@ -1,16 +1,22 @@
 """Each benchmark measures what it says, at sizes that take a moment."""
 
 import queue
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from notebook_files import ROOT
 from PIL import Image
 
 from benchmarks import folder, knn, loss, processes, recipe_search, rivals, speedrun, step, views
 from benchmarks.common import append_record, extra_mb, machine_class, read_records
 from simclr_tut import config, data, evaluation, losses, models
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import speedrun_figure  # noqa: E402
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(),
                            reason="Linux counts the memory")
@@ -42,10 +48,10 @@ def test_knn_sides_give_the_same_answers(side):
 
 def test_knn_leaves_a_record_of_both_sides(tmp_path, monkeypatch, one_thread):
     monkeypatch.setattr(knn, "FILE", tmp_path / "knn.jsonl")
-    knn.main(["--banks", "500", "--queries", "20", *one_thread])
+    knn.main(["--banks", "500", "--queries", "20", "--turns", "1", *one_thread])
     (found,) = read_records(knn.FILE)
     assert found["same_answers"] == 1 and found["sides"].keys() == set(knn.SIDES)
-    assert {(s["turns"], s["queries_timed"]) for s in found["sides"].values()} == {(3, 20)}
+    assert {(s["turns"], s["queries_timed"]) for s in found["sides"].values()} == {(1, 20)}
 
 
 def test_loss_sides_have_the_value_of_the_loop(tmp_path, monkeypatch, one_thread):
@@ -193,6 +199,25 @@ def test_the_speed_run_trains_the_steps_of_its_rate(small_run, one_thread, monke
     assert all(0 <= r[name] <= 1 for r in found for name in ("knn_test", "knn_test_whitened"))
     assert len(kept) == 2 and found[0]["epochs"] == 6 * found[0]["batch_size"] / 300
     assert not any((small_run.config.home() / "speedrun").iterdir())
+
+
+def test_the_figure_of_the_speed_run_shows_its_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
+    assert speedrun_figure.runs() == {}
+    append_record(speedrun.FILE, {"part": "rate"})
+    for side, minutes, knn_test in (("UvA 17", 1, 0.3), ("lightly, our encoder", 5, 0.5),
+                                    ("ours", 1, 0.45), ("ours", 5, 0.6), ("ours", 5, 0.62)):
+        append_record(speedrun.FILE, {"part": "train", "side": side, "minutes": minutes,
+                                      "knn_test": knn_test})
+    table = speedrun_figure.runs()
+    assert list(table) == ["ours", "lightly, our encoder", "UvA 17"]
+    assert table["ours"] == {1: [0.45], 5: [0.6, 0.62]}
+    assert "After 5 minutes ours is 11.0 points ahead" in speedrun_figure.finding(table)
+    table["lightly, our encoder"][5] = [0.7]
+    assert "9.0 points behind" in speedrun_figure.finding(table)
+    speedrun_figure.draw(table, tmp_path / "docs" / "run.png")
+    with Image.open(tmp_path / "docs" / "run.png") as picture:
+        assert picture.text["Comment"] == speedrun_figure.fingerprint(table)
 
 
 def test_a_folder_is_built_and_trained_on_in_processes_of_their_own(tmp_path, monkeypatch):
