@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -39,6 +40,27 @@ def machine_class() -> str:
 def now() -> float:
     """Return seconds: of the processor with one thread, so that other work does not count."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def extra_mb(work: Callable[[], object]) -> float:
+    """Call ``work``; return by how many MB this process was larger at its peak than before.
+
+    It is what the operating system counts, Linux alone (elsewhere NaN). Call it in a process of its
+    own: memory that was used and freed before may be taken again unseen.
+    """
+    peak = Path("/proc/self/clear_refs")
+    if not peak.exists():
+        work()
+        return float("nan")
+    before = _resident("VmRSS")
+    peak.write_text("5")  # the highest point starts again from here
+    work()
+    return _resident("VmHWM") - before
+
+
+def _resident(what: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith(what)) * 1024 / 1e6
 
 
 def provenance(command: str, **facts: object) -> dict:

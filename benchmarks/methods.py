@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.common import RESULTS, append_record, now, provenance, read_records
+from benchmarks.common import RESULTS, append_record, extra_mb, now, provenance, read_records
 from simclr_tut import config, data, evaluation, losses, methods, models, training
 from simclr_tut.views import Views
 
@@ -134,12 +134,6 @@ def inputs_of(name: str, model: nn.Module, images: torch.Tensor, labels: torch.T
     return views, labels if name in ("SupCon", "supervised") else None
 
 
-def resident(what: str) -> float:
-    """Return MB of this process as Linux counts them: ``VmRSS`` now, ``VmHWM`` at most so far."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(x.split()[1]) for x in lines if x.startswith(what)) * 1024 / 1e6
-
-
 def memory(name: str, batch: int) -> dict[str, float]:
     """Return MB of the weights, and by how much a short training makes this process grow.
 
@@ -158,12 +152,11 @@ def memory(name: str, batch: int) -> dict[str, float]:
         return model
 
     train(2)  # loads the libraries
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest point starts again from here
-    model = train(batch)
-    own = [*model.parameters(), *model.buffers()]
+    made: list[nn.Module] = []
+    growth = extra_mb(lambda: made.append(train(batch)))
+    own = [*made[0].parameters(), *made[0].buffers()]
     return {"weights_mb": sum(t.numel() * t.element_size() for t in own) / 1e6,
-            "growth_mb": resident("VmHWM") - before}
+            "growth_mb": growth}
 
 
 def in_its_own_process(name: str, batch: int) -> dict[str, float]:

@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn import functional as F
 
 from simclr_tut.data import ImageData
+
+if TYPE_CHECKING:  # a second to load, so functions import it: a notebook opens without
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 RECORD_VERSION = 1  # of the records that benchmarks leave
@@ -230,6 +231,9 @@ def fit_probe(
         class only; TypeError for another dtype.
     Source: Chen et al. 2020, section 2.2 (linear evaluation). Explained in notebooks/05.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     columns = _check_labelled("train", train_features, train_labels)
     _check_labelled("validation", validation_features, validation_labels, columns)
     strengths = _check_fit(strengths, iterations)
@@ -276,6 +280,9 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
     Raises: ValueError if shapes do not fit, a value is not finite, or the test values do not vary.
     Explained in notebooks/06.
     """
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
     columns = _check_labelled("train", train_features, train_values, what="values")
     _check_labelled("test", test_features, test_values, columns, what="values")
     if not isinstance(strength, int | float) or not 0 < strength < math.inf:
@@ -297,6 +304,9 @@ def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
     Raises: ValueError for another method or perplexity, or features that are equal or not finite.
     Explained in notebooks/05.
     """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     _check_matrix("features", features, rows=2)
     if features.shape[1] < 2 or bool((features == features[0]).all()):
         raise ValueError("features must be (N, F) with F >= 2, and not all rows the same; got "

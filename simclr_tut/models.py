@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -122,7 +121,9 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
             nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )
     else:
-        body = getattr(torchvision.models, name)(weights=None)
+        from torchvision import models as resnets  # a second to load, and only these need it
+
+        body = getattr(resnets, name)(weights=None)
         features = body.fc.in_features
         body.fc = nn.Identity()
         if small_images:

@@ -9,12 +9,13 @@ import base64
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:  # half a second to load: it comes with the first figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -29,6 +30,9 @@ _DPI, _WIDTH = 110, 7.0
 def figure(rows: int = 1, columns: int = 1, height: float = 3.4, title: str = "",
            width: float = _WIDTH) -> tuple[Figure, np.ndarray]:
     """Return an empty figure in the course's style and its axes, ``(rows, columns)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     fig = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(fig)
     axes = fig.subplots(rows, columns, squeeze=False)
@@ -42,6 +46,8 @@ def figure(rows: int = 1, columns: int = 1, height: float = 3.4, title: str = ""
 
 def font_file() -> str:
     """Return the file of the figures' font, for pictures that are drawn without matplotlib."""
+    from matplotlib import font_manager
+
     return font_manager.findfont("DejaVu Sans")
 
 

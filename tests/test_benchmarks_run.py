@@ -1,12 +1,39 @@
 """Each benchmark measures what it says, at sizes that take a moment."""
 
 import queue
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from notebook_files import ROOT
+from PIL import Image
 
-from benchmarks import folder, knn, loss, processes, recipe_search, speedrun, step, views
-from simclr_tut import config, data, losses, models
+from benchmarks import folder, knn, loss, processes, recipe_search, rivals, speedrun, step, views
+from benchmarks.common import append_record, extra_mb, machine_class, read_records
+from simclr_tut import config, data, evaluation, losses, models
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import speedrun_figure  # noqa: E402
+
+LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(),
+                           reason="Linux counts the memory")
+
+
+@pytest.fixture
+def one_thread():
+    """A benchmark sets the threads of its process; here it is the tests' process."""
+    before = torch.get_num_threads()
+    yield ["--threads", "1"]
+    torch.set_num_threads(before)
+
+
+@LINUX
+def test_extra_memory_is_that_of_the_work_and_not_of_what_was_freed_before():
+    torch.ones(50_000_000).sum()  # 200 MB, freed at once
+    assert 35 < extra_mb(lambda: torch.ones(10_000_000).sum()) < 120
 
 
 @pytest.mark.parametrize("side", ["ours", "scikit-learn"])
@@ -14,36 +41,183 @@ def test_knn_sides_give_the_same_answers(side):
     answers, reference = queue.Queue(), queue.Queue()
     knn.measure(side, 2000, 50, torch.get_num_threads(), answers)
     knn.measure("ours", 2000, 50, torch.get_num_threads(), reference)
-    seconds, memory, asked, first = answers.get()
-    assert seconds > 0 and memory >= 0 and asked == 50
+    seconds, _, asked, first = answers.get()
+    assert seconds > 0 and asked == 50
     assert first == reference.get()[3]
 
 
-@pytest.mark.parametrize("side", ["ours", "pytorch-metric-learning"])
-def test_loss_sides_have_the_same_value(side):
-    if side != "ours":
-        pytest.importorskip(loss.SIDES[side])
+def test_knn_leaves_a_record_of_both_sides(tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr(knn, "FILE", tmp_path / "knn.jsonl")
+    knn.main(["--banks", "500", "--queries", "20", "--turns", "1", *one_thread])
+    (found,) = read_records(knn.FILE)
+    assert found["same_answers"] == 1 and found["sides"].keys() == set(knn.SIDES)
+    assert {(s["turns"], s["queries_timed"]) for s in found["sides"].values()} == {(1, 20)}
+
+
+def test_loss_sides_have_the_value_of_the_loop(tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr(loss, "FILE", tmp_path / "loss.jsonl")
+    monkeypatch.setattr(loss, "SIDES", {s: m for s, m in loss.SIDES.items() if s != "lightly"})
+    loss.main(["--pairs", "16", *one_thread])
+    (found,) = read_records(loss.FILE)
+    expected = float(losses.nt_xent_naive(*loss.embeddings(16), loss.TEMPERATURE))
+    assert {"ours", "ours, any views"} <= found["sides"].keys()
+    for side, part in found["sides"].items():
+        assert part["value"] == pytest.approx(expected, abs=1e-4), side
+        assert part["ms"] > 0 and "peak_mb" in part
+
+
+@LINUX
+def test_the_loss_of_a_large_batch_needs_the_memory_of_its_matrix():
     answers = queue.Queue()
-    loss.measure(side, 16, torch.get_num_threads(), answers)
-    value, seconds, memory = answers.get()
-    generator = torch.Generator().manual_seed(0)
-    z1, z2 = (torch.randn(16, 128, generator=generator) for _ in range(2))
-    expected = float(losses.nt_xent_naive(z1, z2, loss.TEMPERATURE))
-    assert value == pytest.approx(expected, abs=1e-4) and seconds > 0 and memory >= 0
+    loss.measure_memory("ours", 1024, torch.get_num_threads(), answers)
+    assert answers.get() > 2048**2 * 4 / 1e6  # one float32 matrix at least
 
 
-def test_a_step_is_split_into_its_parts():
-    recipe = config.Recipe(batch_size=8, optimizer="muon")
+def test_a_step_is_split_into_its_parts_with_all_views(monkeypatch):
+    seen = []
+    real = step.multi_view_nt_xent
+    monkeypatch.setattr(step, "multi_view_nt_xent",
+                        lambda z, t: seen.append([part.shape for part in z]) or real(z, t))
+    recipe = config.Recipe(batch_size=8, optimizer="muon", views=4)
     parts = step.split("tiny", 16, recipe, repeats=1)
     assert tuple(parts) == step.PARTS and min(parts.values()) > 0
+    assert set(map(tuple, seen)) == {((8, 128),) * 4}
 
 
-def test_views_are_counted_by_the_second():
+def test_views_of_all_sides_are_counted_by_the_second(tmp_path, monkeypatch, one_thread):
     calls = []
     rate = views.batched(lambda: calls.append(0), 4, 0.01)
     assert rate > 0 and len(calls) > 3
     picture = views.pictures(96, 2)
     assert picture.shape == (2, 3, 96, 96) and picture.dtype == torch.uint8
+    monkeypatch.setattr(views, "FILE", tmp_path / "views.jsonl")
+    monkeypatch.setitem(views.BATCH, 32, 8)
+    views.main(["--sizes", "32", "--seconds", "0.1", *one_thread])
+    (found,) = read_records(views.FILE)
+    assert {"ours", "ours, four views", "ours, hue in HSV", "torchvision, PIL",
+            "torchvision v2, tensors"} <= found["views_per_second"].keys()
+    assert all(len(turns) == 3 and min(turns) > 0 for turns in found["turns"].values())
+
+
+def test_torchvision_makes_the_same_of_a_tensor_and_of_a_pil_picture():
+    tensor = views.pictures(32, 1)[0]
+    pil = Image.fromarray(tensor.permute(1, 2, 0).numpy())
+    made = []
+    for tensors, picture in ((True, tensor), (False, pil)):
+        torch.manual_seed(3)
+        made.append(views.torchvision_policy(32, tensors)(picture))
+    assert made[0].shape == made[1].shape == (3, 32, 32)
+    assert (made[0] - made[1]).abs().mean() < 0.02
+
+
+def fake_rival(recipe):
+    """UvA's views and loss with our small network, so that a step takes a moment."""
+    config.seed_everything(recipe.seed)
+    model = models.build_model("tiny")
+    return rivals.Rival("fake", model, torch.optim.AdamW(model.parameters(), lr=5e-4),
+                        rivals.uva_views, lambda z1, z2: losses.nt_xent(z1, z2, 0.07), batch=16)
+
+
+def test_a_rival_stopped_and_resumed_has_the_weights_of_the_one_that_was_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(rivals, "SAVE_SECONDS", 0)
+    images = data.load_dataset("shapes", n=40).images
+    recipe = config.Recipe(seed=3)
+    whole = fake_rival(recipe)
+    history = rivals.train(whole, images, 5, 3, workers=1)
+    first = rivals.train(fake_rival(recipe), images, 5, 3, workers=0, folder=tmp_path,
+                         on_step=lambda h: len(h.loss) == 4)
+    assert first.interrupted and not history.interrupted
+    again = fake_rival(recipe)
+    resumed = rivals.train(again, images, 5, 3, workers=0, folder=tmp_path)
+    assert resumed.loss == history.loss and len(resumed.loss) == 5
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_epoch_of_a_rival_shows_each_picture_once():
+    images = torch.arange(12, dtype=torch.uint8)[:, None, None, None].expand(12, 3, 2, 2)
+    batches = rivals.Batches(images, lambda picture: [torch.tensor(picture.getpixel((0, 0)))] * 2,
+                             batch=4, seed=0)
+    seen = [int(x) for i in range(3) for x in batches[i][0][:, 0]]
+    assert sorted(seen) == list(range(12))
+    assert [int(x) for i in range(3, 6) for x in batches[i][0][:, 0]] != seen
+
+
+def test_published_settings_of_the_rivals():
+    recipe = config.recipe("pretrain")
+    uva = rivals.build("UvA 17", recipe)
+    assert uva.model.encoder(torch.rand(2, 3, 32, 32)).shape == (2, 512) and uva.batch == 256
+    assert uva.optimizer.param_groups[0]["lr"] == 5e-4
+    pytest.importorskip("lightly")
+    lightly, pipeline = (rivals.build(name, recipe) for name in ("lightly", "lightly, our encoder"))
+    assert lightly.batch == 128 and lightly.optimizer.param_groups[0]["lr"] == 0.06
+    stem = next(m for m in lightly.model.modules() if isinstance(m, torch.nn.Conv2d))
+    assert stem.kernel_size == (3, 3) and stem.stride == (1, 1)
+    assert pipeline.batch == 256 and pipeline.loss_of.temperature == recipe.temperature
+    ours = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim)
+    assert models.count_parameters(pipeline.model) == models.count_parameters(ours)
+
+
+def test_a_stopwatch_leaves_out_the_first_steps(monkeypatch):
+    clock = iter([100.0, 103.0, 110.0, 110.0, 111.0, 112.5])
+    monkeypatch.setattr(speedrun.time, "perf_counter", lambda: next(clock))
+    watch = speedrun.Stopwatch(seconds=2, skip=3)
+    assert [watch(None) for _ in range(5)] == [False, False, False, False, True]
+    assert watch.steps == 2 and watch.spent / watch.steps == 1.25
+
+
+@pytest.fixture
+def small_run(tmp_path, monkeypatch):
+    """The speed run on 300 shapes that pass as CIFAR-10, with the quick rival alone."""
+    parts = {split: replace(data.load_dataset("shapes", split, n=300), name="cifar10")
+             for split in ("train", "test")}
+
+    monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
+    monkeypatch.setattr(speedrun.config, "home", lambda: tmp_path)
+    monkeypatch.setattr(speedrun.data, "load_dataset", lambda name, split: parts[split])
+    monkeypatch.setattr(speedrun.data, "split_labels", lambda whole, n: (whole, None))
+    monkeypatch.setattr(speedrun.rivals, "build", lambda name, recipe: fake_rival(recipe))
+    return speedrun
+
+
+def test_the_speed_run_trains_the_steps_of_its_rate(small_run, one_thread, monkeypatch):
+    sides = ["--sides", "ours", "UvA 17", *one_thread]
+    with pytest.raises(SystemExit, match="speedrun rate"):
+        small_run.main(["train", *sides])
+    small_run.main(["rate", *sides, "--seconds", "0.2", "--rounds", "2"])
+    (rate,) = read_records(small_run.FILE)
+    assert all(len(blocks) == 2 and min(blocks) > 0 for blocks in rate["blocks"].values())
+    append_record(small_run.FILE, {"part": "rate", "machine": machine_class(), "steps_per_second":
+                                   {"ours": 0.1, "UvA 17": 0.05}})  # the newest counts
+    kept = []
+    real = evaluation.whiten
+    monkeypatch.setattr(evaluation, "whiten", lambda *x: kept.append(x) or real(*x))
+    for _ in range(2):  # the second time there is nothing left to do
+        small_run.main(["train", *sides, "--minutes", "1", "--seeds", "4"])
+    found = [r for r in read_records(small_run.FILE) if r["part"] == "train"]
+    assert [(r["side"], r["steps"], r["seed"]) for r in found] == [("ours", 6, 4), ("UvA 17", 3, 4)]
+    assert all(0 <= r[name] <= 1 for r in found for name in ("knn_test", "knn_test_whitened"))
+    assert len(kept) == 2 and found[0]["epochs"] == 6 * found[0]["batch_size"] / 300
+    assert not any((small_run.config.home() / "speedrun").iterdir())
+
+
+def test_the_figure_of_the_speed_run_shows_its_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
+    assert speedrun_figure.runs() == {}
+    append_record(speedrun.FILE, {"part": "rate"})
+    for side, minutes, knn_test in (("UvA 17", 1, 0.3), ("lightly, our encoder", 5, 0.5),
+                                    ("ours", 1, 0.45), ("ours", 5, 0.6), ("ours", 5, 0.62)):
+        append_record(speedrun.FILE, {"part": "train", "side": side, "minutes": minutes,
+                                      "knn_test": knn_test})
+    table = speedrun_figure.runs()
+    assert list(table) == ["ours", "lightly, our encoder", "UvA 17"]
+    assert table["ours"] == {1: [0.45], 5: [0.6, 0.62]}
+    assert "After 5 minutes ours is 11.0 points ahead" in speedrun_figure.finding(table)
+    table["lightly, our encoder"][5] = [0.7]
+    assert "9.0 points behind" in speedrun_figure.finding(table)
+    speedrun_figure.draw(table, tmp_path / "docs" / "run.png")
+    with Image.open(tmp_path / "docs" / "run.png") as picture:
+        assert picture.text["Comment"] == speedrun_figure.fingerprint(table)
 
 
 def test_a_folder_is_built_and_trained_on_in_processes_of_their_own(tmp_path, monkeypatch):
@@ -61,28 +235,6 @@ def test_a_folder_is_built_and_trained_on_in_processes_of_their_own(tmp_path, mo
 def test_both_arrangements_of_processes_report_a_rate(name):
     count, threads = processes.ARRANGEMENTS[name]
     assert processes.pictures_per_second(count, threads, 2, 16) > 0
-
-
-def test_a_speedrun_needs_a_rate_and_runs_as_many_steps_as_it_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
-    bank, test = (data.load_dataset("shapes", part, 300) for part in ("train", "test"))
-    with pytest.raises(SystemExit, match="speedrun rate"):
-        speedrun.train_and_record("ours", 1, 0, bank, test)
-    speedrun.measure_rates(["ours", "UvA 17"], bank.images, blocks=1)
-    rates = {r["side"]: r["steps_per_minute"] for r in speedrun.read_records(speedrun.FILE)}
-    assert rates["ours"] > 5 * rates["UvA 17"] > 0
-    minutes = 3 / rates["ours"]
-    for _ in range(2):  # a run that has its record is not repeated
-        speedrun.train_and_record("ours", minutes, 0, bank, test)
-    run = speedrun.read_records(speedrun.FILE)[2:]
-    assert len(run) == 1 and run[0]["steps"] == 3
-    assert 0 <= run[0]["knn_test"] <= 1 and 0 <= run[0]["white_knn_test"] <= 1
-
-
-def test_a_side_with_a_loader_takes_the_steps_it_is_given():
-    images = data.load_dataset("shapes", "train", 300).images
-    model, done = speedrun.train("UvA 17", images, 2, 0)
-    assert len(done) == 2 and done[1] > done[0] and not model.training
 
 
 def test_every_variant_of_the_search_builds_and_is_a_recipe():
