@@ -243,3 +243,32 @@ def test_every_variant_of_the_search_builds_and_is_a_recipe():
         recipe = config.Recipe(**options)
         model = recipe_search.build(changes.get("net", recipe_search.BASE), recipe)
         assert models.count_parameters(model) > 0, name
+
+
+def test_the_rates_of_processes_are_recorded_in_turns(tmp_path, monkeypatch, capsys):
+    rates, busy = iter([100, 90, 200, 150, 300, 330]), iter([0.0, 0.1, 0.9, None, 0.0, 0.0])
+    asked = []
+
+    def measure(count, threads, steps, batch_size):
+        asked.append((count, threads))
+        return next(rates)
+
+    monkeypatch.setattr(processes, "FILE", tmp_path / "processes.jsonl")
+    monkeypatch.setattr(processes, "pictures_per_second", measure)
+    monkeypatch.setattr(processes, "busy_cores", lambda: next(busy))
+    monkeypatch.setattr(processes.config, "cores", lambda: 2)
+    monkeypatch.setattr("sys.argv", ["processes"])
+    processes.main()
+    assert asked == [(1, 2), (2, 1)] * 3
+    [record] = evaluation.read_benchmark("processes", tmp_path / "processes.jsonl")
+    assert record["ratio"] == 150 / 200
+    assert record["busy_cores_before"] == [0.0, 0.1, 0.9, None, 0.0, 0.0]
+    assert capsys.readouterr().out.count("will mislead") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads /proc/stat")
+def test_a_busy_core_is_seen(monkeypatch):
+    said = iter(["cpu  100 0 0 100 0 0 0 0 0 0\n", "cpu  150 0 0 125 25 0 0 0 50 0\n"])
+    monkeypatch.setattr(processes.Path, "read_text", lambda self: next(said))
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: 2)
+    assert processes.busy_cores(0) == 1

@@ -179,6 +179,45 @@ def test_two_notebooks_may_write_results_and_none_is_torn(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
 
 
+def test_two_kernels_build_one_cache_at_once(tmp_path):
+    manager = pytest.importorskip("jupyter_client").manager
+    for i in range(200):
+        path = tmp_path / "mine" / "ab"[i % 2] / f"{i:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (40, 40), i).save(path)
+    (tmp_path / "mine" / "a" / "half.png").write_bytes(b"no picture")
+    cell = (  # each waits until the other is there, so that both find no cache
+        "import os, time, warnings\nfrom pathlib import Path\nwarnings.simplefilter('ignore')\n"
+        "from simclr_tut import _folder, data\n"
+        f"os.environ['SIMCLR_TUT_CACHE'] = {str(tmp_path / 'cache')!r}\n"
+        "os.environ.pop('SIMCLR_TUT_DATA', None)\nbuild = _folder._build\n"
+        "def together(*arguments):\n"
+        f"    here = Path({str(tmp_path)!r})\n"
+        "    (here / f'{os.getpid()}.here').touch()\n"
+        "    deadline = time.monotonic() + 60\n"
+        "    while len(list(here.glob('*.here'))) < 2 and time.monotonic() < deadline:\n"
+        "        time.sleep(0.01)\n"
+        "    return build(*arguments)\n"
+        f"_folder._build = together\nfound = data.load_dataset({str(tmp_path / 'mine')!r})\n"
+        "assert len(found) == 200 and len(found.left_out) == 1 and found.classes == ('a', 'b')\n"
+        "assert found.images[:, 0, 0, 0].sum() == sum(range(200))")
+    both = [manager.start_new_kernel(kernel_name="python3") for _ in range(2)]
+    try:
+        asked = [client.execute(cell) for _, client in both]
+        for (_, client), message in zip(both, asked, strict=True):
+            reply = client.get_shell_msg(timeout=120)
+            while reply["parent_header"].get("msg_id") != message:
+                reply = client.get_shell_msg(timeout=120)
+            assert reply["content"]["status"] == "ok", reply["content"]
+    finally:
+        for kernel, client in both:
+            client.stop_channels()
+            kernel.shutdown_kernel(now=True)
+    assert len(list(tmp_path.glob("*.here"))) == 2, "both built"
+    left = sorted(path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert left == [".json", ".pixels"]
+
+
 # A kernel that is killed
 
 
@@ -238,13 +277,43 @@ def test_long_paths_with_letters_of_the_world(tmp_path):
     assert evaluation.read_records(folder)[0]["name"] == "größe"
 
 
+def test_the_command_line_takes_long_paths_with_letters_of_the_world(tmp_path):
+    mine = tmp_path / "Ümläute 🍎" / ("sehr lang " * 20).strip() / "写真"
+    for i in range(12):
+        path = mine / ("train", "test")[i // 9] / "añб"[i % 3] / f"{'bild' * 20} {i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * i, 90, 200)).save(path)
+    folder = tmp_path / "läufe" / ("y" * 150)
+    place = {"SIMCLR_TUT_HOME": str(tmp_path / "höme"), "SIMCLR_TUT_CACHE": str(tmp_path / "çache")}
+    ran = command("pretrain", "--steps", 2, "--dataset", mine, "--folder", folder, **place)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    ran = command("evaluate", folder / "model.safetensors", "--dataset", mine, **place)
+    assert ran.returncode == 0 and "kNN" in ran.stdout, ran.stderr[-2000:]
+
+
 # Warnings as errors
 
 
-def test_the_main_paths_warn_of_nothing(tmp_path):
-    ran = command("pretrain", "--steps", 2, "--dataset", "shapes", "--folder", tmp_path,
-                  python=("-W", "error"))
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    ran = command("evaluate", tmp_path / "model.safetensors", "--dataset", "shapes",
-                  python=("-W", "error"))
-    assert ran.returncode == 0 and "kNN" in ran.stdout, ran.stderr[-2000:]
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_main_paths_warn_of_nothing(tmp_path, world):
+    def quietly(*arguments, launcher=()):
+        ran = command(*arguments, python=("-W", "error", *launcher), **strict)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+        return ran.stdout
+
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}")
+    # torchrun hands its workers no -W; a variable reaches them
+    strict = {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
+    for i in range(12):
+        path = tmp_path / "mine" / ("train", "test")[i // 8] / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * i, 90, 200)).save(path)
+    run = ("pretrain", "--steps", 2, "--batch-size", 4, "--folder", tmp_path / "run",
+           "--dataset", tmp_path / "mine")
+    weights = tmp_path / "run" / "model.safetensors"
+    for _ in range(2):  # the second finds the run finished
+        assert "done" in quietly(*run, launcher=torchrun if world > 1 else ())
+    assert "kNN" in quietly("evaluate", weights, "--dataset", tmp_path / "mine")
+    if world == 1:
+        assert "kNN" in quietly("evaluate", weights, "--dataset", "shapes")
+        assert "torch" in quietly("doctor")

@@ -1,9 +1,11 @@
 """Exact resume: runs that are really killed, at every kind of moment, end with the same bits."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import time
@@ -165,6 +167,31 @@ def test_a_signal_from_outside_at_a_random_moment(tmp_path, unbroken, number):
     assert 2 <= _steps(path) < RECIPE.steps
     weights, history = train(tmp_path, seed=99)
     assert history.loss == unbroken[1] and same(weights, unbroken[0])
+
+
+def digest(weights):
+    content = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        content.update(name.encode() + value.contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def test_kills_at_random_moments_one_after_the_other_cost_no_bit(tmp_path, unbroken):
+    seed = random.SystemRandom().randrange(2**32)
+    draw, moments, deaths = random.Random(seed), [], 0
+    for _ in range(6):  # of one run in one folder, each process going on from what the last left
+        target, *arguments = draw.choice([
+            (killed_at_step, draw.randint(1, 4), 0), (killed_at_step, draw.randint(1, 4), 30),
+            (killed_at_rename, draw.randint(1, 6)), (killed_while_writing,)])
+        moments.append((target.__name__, *arguments))
+        process = in_a_process(target, tmp_path, *arguments)
+        process.join(120)
+        deaths += process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL), f"seed {seed}: {moments}"
+    weights, history = train(tmp_path, seed=99)
+    assert deaths and not history.interrupted
+    assert digest(weights) == digest(unbroken[0]), f"seed {seed}: {moments}"
+    assert history.loss == unbroken[1], f"seed {seed}: {moments}"
 
 
 def _steps(path):
