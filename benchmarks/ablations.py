@@ -38,8 +38,8 @@ EACH = {"crop": {"crop": (0.65, 1.0)}, "colour": {"color": 1.0, "color_p": 1.0, 
         "grey": {"gray": 0.5}, "blur": {"blur": 0.8}}
 STRONG = {**NOTHING, **EACH["crop"], **EACH["colour"]}  # no grey: it hides many an outline here
 # A turn by a matrix keeps the luma, which tells yellow from blue; a turn in HSV does not. In one
-# trial (seed 1, pictures of its own) milder
-# brightness, contrast and saturation left less hue in h; notebook 06 trains with these.
+# trial (seed 1, pictures of its own) milder brightness, contrast and saturation left less hue in
+# h; notebook 06 trains with these.
 POLICIES = {"crop": {**NOTHING, **EACH["crop"]}, "crop + strong colour": STRONG,
             "crop + colour in HSV": {**STRONG, "color": 0.5, "hsv": True}}
 
