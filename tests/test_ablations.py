@@ -41,6 +41,18 @@ def test_one_branch_leaves_the_second_view_alone():
     assert (changed - plain).abs().mean() > 0.05
 
 
+def test_colour_in_hsv_turns_every_hue_and_keeps_value_where_nothing_else_changes():
+    views = ablations.views_of({"policy": "crop + colour in HSV", "steps": 1})
+    assert (views.hsv, views.hue, views.color_p, views.gray) == (True, 0.5, 1.0, 0.0)
+    assert views.crop == ablations.views_of({"policy": "crop"}).crop
+    flat = torch.tensor([1.0, 0.25, 0.25])[:, None, None].expand(200, 3, 24, 24)
+    drawn = views.draw(200, 24, 24)
+    drawn |= {n: torch.ones(200) for n in ("brightness", "contrast", "saturation")}
+    pixels = views.apply(flat, drawn)[:, :, 12, 12]
+    torch.testing.assert_close(pixels.amax(1), torch.ones(200))  # a matrix turn would change it
+    assert set(pixels.argmax(1).tolist()) == {0, 1, 2}  # red became green and blue as well
+
+
 def test_strength_0_is_crop_alone():
     views = ablations.views_of({"strength": 0.0})
     assert not views.color and not views.gray and views.crop == ablations.STRONG["crop"]
