@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -237,11 +238,24 @@ def missing(names: list[str], seeds: list[int], steps: int, file: Path = FILE
     yield from ((name, seed) for seed in seeds for name in names if (name, seed) not in done)
 
 
+def drop_stale(name: str, steps: int, file: Path = FILE) -> None:
+    """Take out a method's records of other settings, which must not be averaged with new ones."""
+    lines = file.read_text().splitlines(keepends=True) if read_records(file) else []
+    kept = [line for line in lines if (record := json.loads(line))["method"] != name
+            or record["base"]["steps"] != steps or record["base"] == base_facts(steps, name)]
+    if len(kept) < len(lines):
+        beside = file.with_suffix(".new")
+        beside.write_text("".join(kept))
+        beside.replace(file)
+
+
 def perform(name: str, seed: int, steps: int, file: Path = FILE) -> dict:
-    """Do one run and add its record to the file."""
+    """Do one run and add its record to the file, in place of those of other settings."""
     command = f"python -m benchmarks.methods {name!r} --seeds {seed} --steps {steps}"
     record = {"method": name, "seed": seed, **run(name, seed, steps),
-              "base": base_facts(steps, name), **provenance(command)}
+              "lr": OWN.get(name, {}).get("lr", BASE.lr), "base": base_facts(steps, name),
+              **provenance(command)}
+    drop_stale(name, steps, file)
     append_record(file, record)
     return record
 
