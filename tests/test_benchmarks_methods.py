@@ -47,6 +47,21 @@ def test_a_run_with_a_record_is_not_run_again_and_a_changed_record_is_refused(sm
         list(methods.missing(wanted, [0], 3, path))
 
 
+def test_a_run_replaces_its_methods_records_of_other_settings_alone(small, tmp_path, monkeypatch):
+    path = tmp_path / "methods.jsonl"
+    monkeypatch.setattr(methods, "run", lambda *_: {"looks": []})
+    for name, seed, steps in (("VICReg", 0, 3), ("MoCo", 0, 3), ("MoCo", 1, 3), ("MoCo", 0, 6)):
+        methods.perform(name, seed, steps, path)
+    monkeypatch.setattr(methods, "ALSO", {"MoCo": {"lr": 0.03}})
+    methods.perform("MoCo", 1, 3, path)
+    methods.perform("MoCo", 2, 3, path)
+    left = [(r["method"], r["seed"], r["base"]["steps"], r["base"].get("own"))
+            for r in read_records(path)]
+    new = {"lr": 0.03}
+    assert left == [("VICReg", 0, 3, None), ("MoCo", 0, 6, None), ("MoCo", 1, 3, new),
+                    ("MoCo", 2, 3, new)]
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux counts the memory")
 def test_memory_counts_what_training_needs(monkeypatch):
     class Hungry(models.SimCLR):
