@@ -59,7 +59,7 @@ def test_loss_sides_have_the_value_of_the_loop(tmp_path, monkeypatch, one_thread
     monkeypatch.setattr(loss, "SIDES", {s: m for s, m in loss.SIDES.items() if s != "lightly"})
     loss.main(["--pairs", "16", *one_thread])
     (found,) = read_records(loss.FILE)
-    expected = float(losses.nt_xent_naive(*loss.embeddings(16), loss.TEMPERATURE))
+    expected = losses.nt_xent_naive(*loss.embeddings(16), loss.TEMPERATURE).item()
     assert {"ours", "ours, any views"} <= found["sides"].keys()
     for side, part in found["sides"].items():
         assert part["value"] == pytest.approx(expected, abs=1e-4), side

@@ -254,8 +254,8 @@ def test_supervised_training_names_what_does_not_fit(images, labels, message):
         training.train_supervised(network, images, labels, lambda x: x.float() / 255, recipe)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-def test_the_loop_on_an_accelerator_reads_nothing_back(monkeypatch, optimizer):
+@pytest.mark.parametrize(("optimizer", "views"), [("sgd", 2), ("muon", 4)])
+def test_the_loop_on_an_accelerator_reads_nothing_back(monkeypatch, optimizer, views):
     """On torch's meta device tensors have no values: whatever looked at one would raise."""
     monkeypatch.setattr(training, "pick_device", lambda: torch.device("meta"))
     monkeypatch.setattr(training, "_FETCH_STEPS", 4)
@@ -269,7 +269,7 @@ def test_the_loop_on_an_accelerator_reads_nothing_back(monkeypatch, optimizer):
     monkeypatch.setattr(training, "_fetch", fetch)
     looks = []
     history = training.pretrain(
-        model(), pictures(16), Views(32, blur=0.5),
+        model(), pictures(16), Views(32, blur=0.5, count=views),
         replace(RECIPE, steps=14, optimizer=optimizer, eval_every=3),
         lambda epoch, history: looks.append((epoch, len(history.loss))))
     assert fetched == [4, 2, 2, 4, 2]  # every fourth step, and before each look
