@@ -210,6 +210,9 @@ def run(name: str, seed: int, steps: int) -> dict:
         clock["looking"] += now() - began
 
     history = training.pretrain(model, train.images, views, recipe, look, labels=labels)
+    if history.interrupted:  # pretrain ends well on a signal: half a run must not pass for a whole
+        raise SystemExit(f"{name}, seed {seed}: stopped at step {len(history.loss)} of {steps}; "
+                         "nothing is recorded. The same command starts this run again.")
     return {"looks": looks, "loss_first": history.loss[0], "loss_last": history.loss[-1]}
 
 

@@ -47,6 +47,25 @@ def test_a_run_with_a_record_is_not_run_again_and_a_changed_record_is_refused(sm
         list(methods.missing(wanted, [0], 3, path))
 
 
+def test_a_run_that_was_stopped_leaves_no_record(small, tmp_path, monkeypatch):
+    path = tmp_path / "methods.jsonl"
+    whole = methods.training.pretrain
+
+    def stopped(*args, **kwargs):
+        return replace(whole(*args, **kwargs), interrupted=True)
+
+    monkeypatch.setattr(methods.training, "pretrain", stopped)
+    with pytest.raises(SystemExit, match="nothing is recorded"):
+        methods.perform("VICReg", 0, 3, path)
+    assert not path.exists()
+
+
+def test_the_records_of_the_course_are_of_whole_runs():
+    for record in read_records(methods.FILE):
+        steps = 0 if record["method"] == "random encoder" else record["base"]["steps"]
+        assert record["looks"][-1]["step"] == steps, (record["method"], record["seed"])
+
+
 def test_a_run_replaces_its_methods_records_of_other_settings_alone(small, tmp_path, monkeypatch):
     path = tmp_path / "methods.jsonl"
     monkeypatch.setattr(methods, "run", lambda *_: {"looks": []})
