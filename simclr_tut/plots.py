@@ -230,7 +230,8 @@ def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
         ax.set(xlabel=part["xlabel"], ylim=(len(names) - 0.5, -0.5))
         ax.set_title(textwrap.fill(part["title"], 40), fontsize=10)
         ax.grid(axis="y", color="0.9", linewidth=0.6)
-        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+        below = 0.45 / (0.6 + 0.3 * len(names))  # half an inch, in heights of the axes
+        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -below))
     return fig
 
 
