@@ -261,7 +261,8 @@ def knn_explorer(images: torch.Tensor, labels: torch.Tensor, classes: Sequence[s
         "query": _slider(w.IntSlider, "picture", value=int((first - last).argmax()), min=0,
                          max=len(images) - 1),
         "k": _slider(w.IntSlider, "k, neighbours", value=usual, min=1, max=most),
-        "layer": w.Dropdown(description="layer", options=list(features), style=_DESCRIPTION),
+        # not a drop-down list: JupyterLab takes the arrow keys of one for itself
+        "layer": _choice("layer", list(features)),
     }, draw, "A query picture on the left and its nearest neighbours beside it, each with its "
              "class and a sign for those that share the query's class.", show)
 

@@ -128,7 +128,7 @@ def test_knn_explorer_starts_where_the_layers_differ_most():
 def test_the_map_shows_the_nearest_point():
     xy = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 5.0], [10.0, 5.0]])
     made = widgets.tsne_explorer(xy, SHAPES.images[:4], torch.arange(4), [*"abcd"], show=False)
-    for across, up, point in ((0, 0, 0), (190, 10, 1), (5, 100, 2), (200, 90, 3)):
+    for across, up, point in ((0, 0, 0), (190, 40, 1), (5, 120, 2), (200, 160, 3)):
         made.controls["across"].value, made.controls["up"].value = across, up
         assert f"picture {point}, {'abcd'[point]}" in made.facts["sentence"]
 
