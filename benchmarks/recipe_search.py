@@ -172,10 +172,10 @@ def run(name: str, seed: int, seconds: float, steps: int | None) -> dict:
     if history.interrupted:
         raise SystemExit("stopped; the run in progress leaves no record.")
     h, queries = (evaluation.encode(model, part) for part in (unlabelled, validation))
-    labels = (unlabelled.labels, validation.labels)
-    knn, white = (evaluation.knn_accuracy(bank, labels[0], asked, labels[1]) for bank, asked in
-                  ((h, queries), evaluation.whiten(h, queries)))
-    probe = evaluation.fit_probe(h[:20_000], labels[0][:20_000], queries, labels[1])
+    knn, white = evaluation.knn_plain_and_whitened(h, unlabelled.labels, queries,
+                                                   validation.labels)
+    probe = evaluation.fit_probe(h[:20_000], unlabelled.labels[:20_000], queries,
+                                 validation.labels)
     return {"variant": name, "changes": VARIANTS[name], "seed": seed,
             "budget_seconds": None if steps else seconds,
             "steps": len(history.loss), "step_ms": 1000 * quickest,

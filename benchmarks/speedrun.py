@@ -105,11 +105,9 @@ def train_one(side: str, bank: data.ImageData, test: data.ImageData, steps: int,
     if history.interrupted:
         raise SystemExit(f"stopped after {len(history.loss)} steps; the same command goes on.")
     known, asked = evaluation.encode(model, bank), evaluation.encode(model, test)
-    known_white, asked_white = evaluation.whiten(known, asked)
+    plain, white = evaluation.knn_plain_and_whitened(known, bank.labels, asked, test.labels)
     shutil.rmtree(folder)
-    return {"knn_test": evaluation.knn_accuracy(known, bank.labels, asked, test.labels),
-            "knn_test_whitened": evaluation.knn_accuracy(known_white, bank.labels, asked_white,
-                                                         test.labels),
+    return {"knn_test": plain, "knn_test_whitened": white,
             "steps": len(history.loss), "epochs": steps * batch / len(bank),
             "seconds": history.seconds, "batch_size": batch}
 

@@ -111,17 +111,12 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
     """
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test"; got {split!r}.')
-    if not isinstance(name, (str, Path)) or not str(name):
-        raise ValueError(f"dataset must be one of {', '.join(DATASETS)} or a folder of pictures; "
-                         f"got {name!r}.")
+    if not isinstance(name, str | Path) or not str(name):  # "" as a path is where we stand
+        raise ValueError(_no_data_set(name))
     if n is not None:
         _check_whole("n", n, "or None for all")
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
-    if not isinstance(name, str | Path):
-        raise TypeError(_no_data_set(name))
-    if name == "":  # as a path this would be the folder we stand in
-        raise ValueError(_no_data_set(name))
     if name == "shapes":
         return _shapes(split, n)
     if name not in DATASETS:

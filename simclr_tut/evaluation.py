@@ -330,9 +330,9 @@ def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> 
     """
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"classes must be a whole number, at least 1; got {classes!r}.")
+    n = labels.numel() if isinstance(labels, torch.Tensor) else 0
     for name, values in (("predictions", predictions), ("labels", labels)):
-        _check_labels(name, values, len(labels) if isinstance(labels, torch.Tensor)
-                      and labels.dim() else 0, classes)
+        _check_labels(name, values, n, classes)
     return torch.bincount(labels * classes + predictions, minlength=classes**2).view(
         classes, classes)
 

@@ -229,9 +229,10 @@ class Views:
         """Return ``count`` views, each ``(N, C, size, size)`` float in [0, 1]."""
         images = _check_images(images)
         n, _, height, width = images.shape
-        _check_size(self.size if size is None else size)
+        size = self.size if size is None else size
+        _check_size(size)
         draws = [self.draw(n, height, width, generator) for _ in range(self.count)]
-        return self._apply(images, draws, self.size if size is None else size).split(n)
+        return self._apply(images, draws, size).split(n)
 
     def draw(self, n: int, height: int, width: int,
              generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:

@@ -385,14 +385,19 @@ def test_any_flipped_bit_is_noticed(tmp_path, unbroken):
         assert same(weights, unbroken[0]) and history.loss == unbroken[1], f"byte {place}"
 
 
+def run_whose_newest_is_cut_short(folder):
+    """Leave a killed run in ``folder``: the newest checkpoint damaged, the one before it whole."""
+    process = in_a_process(killed_at_step, folder, 5, 0)
+    process.join(120)
+    path = folder / "run.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
 def test_the_last_good_checkpoint_outlives_the_save_after_a_damaged_one(tmp_path, unbroken,
                                                                         monkeypatch):
     """The newest is damaged and the one before it is used: then that one must not be replaced."""
     monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
-    process = in_a_process(killed_at_step, tmp_path, 5, 0)
-    process.join(120)
-    path = tmp_path / "run.safetensors"
-    path.write_bytes(path.read_bytes()[:-40])
+    run_whose_newest_is_cut_short(tmp_path)
     rename, calls = os.replace, []
 
     def replace_or_fail(*names):
@@ -414,10 +419,7 @@ def test_the_last_good_checkpoint_outlives_the_save_after_a_damaged_one(tmp_path
 def test_a_full_disk_after_a_damaged_checkpoint_keeps_the_good_one(tmp_path, unbroken,
                                                                    monkeypatch):
     monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
-    process = in_a_process(killed_at_step, tmp_path, 5, 0)
-    process.join(120)
-    path = tmp_path / "run.safetensors"
-    path.write_bytes(path.read_bytes()[:-40])
+    run_whose_newest_is_cut_short(tmp_path)
     monkeypatch.setattr(_checkpoint, "_write", full)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
