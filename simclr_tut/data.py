@@ -73,6 +73,11 @@ class ImageData:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        shape = tuple(self.images.shape[1:])
+        return (f"ImageData({self.name}: {len(self):,} pictures {shape} uint8, "
+                f"{len(self.classes)} classes)")
+
     def subset(self, indices: torch.Tensor | Sequence[int]) -> ImageData:
         """Return the pictures at ``indices``, ``(M,)`` whole numbers from 0, in that order.
 

@@ -54,9 +54,9 @@ def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> t
     views, n = len(z), len(z[0])
     image = torch.arange(n, device=unit.device).repeat(views)
     same = image[:, None] == image
-    negatives = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1).view(views, 1, n)
     # [a, b, i]: image i in view a, the anchor, and in view b
-    positive = similarity.view(views, n, views, n).diagonal(dim1=1, dim2=3)  # (V, V, N)
+    positive = similarity.view(views, n, views, n).diagonal(dim1=1, dim2=3).clone()  # (V, V, N)
+    negatives = similarity.masked_fill_(same, -torch.inf).logsumexp(dim=1).view(views, 1, n)
     loss = torch.logaddexp(positive, negatives) - positive
     itself = torch.eye(views, device=unit.device)[:, :, None]
     return (loss * (1 - itself)).sum() / (views * (views - 1) * n)

@@ -76,15 +76,26 @@ def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, ti
 
 def _draw_curves(ax: Axes, x, series: Mapping, lines: Mapping | None, intervals: bool = False,
                  legend: bool = True) -> None:
+    named = len(x) > 0 and isinstance(x[0], str)  # kinds, not numbers: no line runs between them
     for i, (name, y) in enumerate(series.items()):
         color = METHOD_COLORS.get(name, COLORS[i % len(COLORS)])
         mean, *band = y if intervals else (y,)
+        marker = {"color": color, "marker": MARKERS[i % len(MARKERS)], "label": name}
+        if named:
+            places = np.arange(len(x)) + 0.14 * (i - (len(series) - 1) / 2)  # side by side
+            ax.plot(places, mean, markersize=6, linestyle="none", **marker)
+            if intervals:
+                ax.vlines(places, *band, color=color, linewidth=1.5)
+            continue
         # A long curve has few markers, at places of its own, so that colour is not needed.
         every = max(1, len(mean) // 12)
-        ax.plot(x, mean, color=color, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.5,
-                markevery=(i * every // max(1, len(series)), every), label=name)
+        ax.plot(x, mean, markersize=4, linewidth=1.5,
+                markevery=(i * every // max(1, len(series)), every), **marker)
         if intervals:
             ax.fill_between(x, *band, color=color, alpha=0.2, linewidth=0)
+    if named:
+        ax.set_xticks(range(len(x)), [textwrap.fill(name, 11) for name in x])
+        ax.set_xlim(-0.5, len(x) - 0.5 + (0.4 if lines else 0))  # room for the lines' names
     for i, (name, value) in enumerate((lines or {}).items()):
         ax.axhline(value, color="0.35", linestyle=("--", ":", "-.")[i % 3], linewidth=1)
         ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right",

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 _GRAY = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue
 _DRAWN = ("boxes", "flip", "brightness", "contrast", "saturation", "hue", "order", "gray", "sigma")
 _TABLE_SIDE = 40  # up to here the resampling matrices of all boxes fit in a few MB
+_PIECE = 1_000_000  # numbers of a piece of the views: what a processor's cache holds
 
 
 def resized_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
@@ -281,6 +282,16 @@ class Views:
                 values = values.pin_memory()
             return values.to(images.device, non_blocking=images.is_cuda)
 
+        n, channels = images.shape[:2]
+        piece = max(1, _PIECE // (len(draws) * channels * size**2))
+        if n >= 2 * piece and images.device.type == "cpu":  # passes over memory cost more than work
+            views = torch.empty(len(draws), n, channels, size, size)
+            for i in range(0, n, piece):
+                few = slice(i, i + piece)
+                drawn = [{name: value[few] for name, value in p.items()} for p in draws]
+                made = self._apply(images[few], drawn, size)
+                views[:, few] = made.view(len(draws), -1, *views.shape[2:])
+            return views.flatten(0, 1)
         images = images.float()  # the weights are float32
         views = torch.cat([_crop(images, near(p["boxes"]), size, near(p["flip"])) for p in draws])
         p = {name: torch.cat([one[name] for one in draws]) for name in draws[0]}
@@ -319,11 +330,24 @@ class Views:
 def _crop(images: torch.Tensor, boxes: torch.Tensor, size: int,
           flip: torch.Tensor | None = None) -> torch.Tensor:
     """``resized_crop``, mirrored where ``flip``: one matrix product along each axis."""
+    if images.device.type == "cpu" and max(images.shape[2:]) > _TABLE_SIDE:
+        return _crop_in_turn(images, boxes, size, flip)
     rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[2], size)
     columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[3], size, flip)
     n, channels, height, _ = images.shape
     across = torch.bmm(images.flatten(1, 2), columns.mT).view(n, channels, height, size)
     return torch.matmul(rows[:, None], across)  # (N, 1, size, H) @ (N, C, H, size)
+
+
+def _crop_in_turn(images: torch.Tensor, boxes: torch.Tensor, size: int,
+                  flip: torch.Tensor | None) -> torch.Tensor:
+    """``_crop``, one picture after the other: large matrices consist of zeros for the most part."""
+    cut = images.new_empty(*images.shape[:2], size, size)
+    for i, (top, left, height, width) in enumerate(boxes.tolist()):
+        box = images[i:i + 1, :, top:top + height, left:left + width]
+        made = F.interpolate(box, size=(size, size), mode="bilinear", antialias=True)[0]
+        cut[i] = made.flip(2) if flip is not None and flip[i] else made
+    return cut
 
 
 def _weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int,

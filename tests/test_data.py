@@ -239,6 +239,11 @@ def test_splits_share_no_picture_and_lose_none():
         data.split_labels(toy(), 40)
 
 
+def test_a_data_set_is_shown_in_one_line():
+    shapes = data.load_dataset("shapes", "test", 20)
+    assert repr(shapes) == "ImageData(shapes: 20 pictures (3, 32, 32) uint8, 10 classes)"
+
+
 def test_subsets_are_balanced_and_refuse_too_many():
     drawn = data.subset_per_class(toy(), 3, seed=1)
     assert torch.bincount(drawn.labels).tolist() == [3] * 4

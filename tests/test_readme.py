@@ -51,6 +51,8 @@ def test_the_title_says_what_the_values_say():
     assert "frozen features beat training" in say(curves((2, 3, 4), (1, 2, 3)))
     assert "training from scratch beat frozen" in say(curves((1, 2, 3), (2, 3, 4)))
     assert "back and forth" in say(curves((1, 3, 3), (2, 2, 4)))
+    level = say(curves((2, 3, 4), (2, 3, 5)))  # from scratch is ahead at one size alone
+    assert "nowhere ahead" in level and "beat" not in level
     unsure = curves((2, 3, 4), (1, 2, 5))
     unsure["frozen SimCLR"][10], unsure["supervised"][10] = [1, 5], [1, 3]  # ahead on average only
     assert "Up to 1 labels" in say(unsure) and "from 10 on they do not" in say(unsure)

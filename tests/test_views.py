@@ -64,6 +64,20 @@ def test_a_view_is_its_operations_one_after_the_other(channels, options):
         torch.testing.assert_close(policy.apply(images, p), expected, atol=1e-5, rtol=0)
 
 
+def test_views_made_in_pieces_are_those_made_at_once(monkeypatch):
+    images = torch.randint(0, 256, (40, 3, 32, 40), dtype=torch.uint8)
+    policy = Views(24, blur=0.5, count=3)
+
+    def make(numbers):
+        monkeypatch.setattr(views, "_PIECE", numbers)
+        return torch.stack(policy(images, generator=torch.Generator().manual_seed(7)))
+
+    at_once = make(10**9)
+    assert at_once.shape == (3, 40, 3, 24, 24)
+    for numbers in (1, 7 * 3 * 3 * 24**2):  # one picture a piece; seven, and five in the last one
+        torch.testing.assert_close(make(numbers), at_once, atol=1e-6, rtol=0)
+
+
 def test_flip_and_grayscale_equal_torchvision(images):
     chosen = torch.tensor([True, False] * 4)
     flipped = each(images, lambda p, i: reference.hflip(p) if chosen[i] else p)

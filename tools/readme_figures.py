@@ -48,11 +48,19 @@ def finding(table: Table) -> str:
     def ends(name: str, n: int) -> tuple[float, float]:
         return evaluation.interval(table[name][n])[1:]
 
+    def ahead_of(first: str, second: str) -> list[int]:
+        return [n for n in both if ends(first, n)[0] > ends(second, n)[1]]
+
     both = sorted(table["frozen SimCLR"].keys() & table["supervised"].keys())
-    ahead = [n for n in both if ends("frozen SimCLR", n)[0] > ends("supervised", n)[1]]
-    if ahead == both or not ahead:
-        first, second = ("frozen features", "training from scratch")[::1 if ahead else -1]
-        return f"With {both[0]:,} to {both[-1]:,} labels a class {first} beat {second}"
+    ahead, behind = (ahead_of("frozen SimCLR", "supervised"),
+                     ahead_of("supervised", "frozen SimCLR"))
+    span = f"With {both[0]:,} to {both[-1]:,} labels a class "
+    if ahead == both:
+        return span + "frozen features beat training from scratch"
+    if behind == both:
+        return span + "training from scratch beat frozen features"
+    if not ahead:
+        return span + "frozen features are nowhere ahead of training from scratch"
     if ahead != both[:len(ahead)]:
         return "Which of frozen features and training from scratch is ahead changes back and forth"
     return (f"Up to {ahead[-1]:,} labels a class, features learnt without labels beat training "
