@@ -1,6 +1,7 @@
 """Figures of the course: arrays in, Figure out; shown with alt text. Explained where they are used.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers; markers say the same again.
+Colours are Okabe and Ito's and two more, which stay apart for colour-blind readers; markers say the
+same again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:  # half a second to load: it comes with the first figure
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, YELLOW)
+PURPLE, BROWN = "#7818D8", "#603000"  # ours, so that ten classes differ
+COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, YELLOW, PURPLE, BROWN)
 MARKERS = "osD^vPX*<>"
 METHOD_COLORS = {"SimCLR": BLUE, "frozen SimCLR": BLUE, "supervised": RED, "fine-tuned": GREEN,
                  "random encoder": ORANGE, "raw pixels": "0.6", "colour histogram": SKY,
@@ -232,7 +234,7 @@ def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
             mean, low, high = values.T
             ax.errorbar(mean, np.arange(len(names)) + 0.2 * (i - (count - 1) / 2),
                         xerr=(mean - low, high - mean), fmt=MARKERS[style % 10],
-                        color=COLORS[style % 8], markersize=5, capsize=2, linewidth=1.2,
+                        color=COLORS[style % 10], markersize=5, capsize=2, linewidth=1.2,
                         label=label)
             style += 1
         for i, (label, value) in enumerate(part.get("lines", {}).items()):
@@ -256,7 +258,7 @@ def points_map(xy, labels, classes: Sequence[str], title: str, panels_titles=Non
     for index, (ax, points) in enumerate(zip(axes.flat, maps, strict=False)):
         for k, name in enumerate(classes):
             chosen = np.asarray(points)[labels == k]
-            ax.scatter(chosen[:, 0], chosen[:, 1], s=9, color=COLORS[k % 8], alpha=0.7,
+            ax.scatter(chosen[:, 0], chosen[:, 1], s=9, color=COLORS[k % 10], alpha=0.7,
                        marker=MARKERS[k % 10], linewidths=0, label=name if index == 0 else None)
         ax.set(xticks=[], yticks=[], xlabel="map axis 1", ylabel="map axis 2")
         if panels_titles:
@@ -281,10 +283,10 @@ def circle_arrows(points, arrows, names: Sequence[str], title: str,
         ax.plot(np.cos(around), np.sin(around), color="0.8", linewidth=1)
         for i, (p, a) in enumerate(zip(place, arrow, strict=True)):
             g = groups[i] if groups is not None else i
-            ax.scatter(*p, color=COLORS[g % 8], marker=MARKERS[g % 10], s=36, zorder=3,
+            ax.scatter(*p, color=COLORS[g % 10], marker=MARKERS[g % 10], s=36, zorder=3,
                        label=names[i] if index == 0 else None)
             if np.abs(a).max() > 0.01:
-                ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": COLORS[g % 8]})
+                ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": COLORS[g % 10]})
         ax.set(aspect="equal", xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), xlabel="dimension 1",
                ylabel="dimension 2")
         if panel_titles:

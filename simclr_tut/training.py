@@ -477,7 +477,7 @@ def _plan_steps(
             loss = train_step(model, make_inputs(chosen, size), optimizer, objective)
             float(loss)
             times.append(time.perf_counter() - started)
-        per_step += share * sorted(times[10:])[5]  # the first ones warm caches up
+        per_step += share * sorted(times[10:])[7]  # the first ones warm caches up
     model.load_state_dict(state)
     optimizer.state.clear()
     return max(2, round(recipe.seconds / per_step))

@@ -43,6 +43,7 @@ def difference(first: str, second: str, eye: str) -> float:
 def test_palette_stays_apart(eye):
     closest = min((difference(a, b, eye), a, b) for a, b in itertools.combinations(plots.COLORS, 2))
     assert closest[0] > APART, closest
+    assert len(set(plots.COLORS)) >= 10, "CIFAR-10 has ten classes"
 
 
 def test_the_simulation_finds_a_bad_palette():

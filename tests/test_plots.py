@@ -94,5 +94,19 @@ def test_a_live_figure_is_replaced_in_place(monkeypatch):
 
 
 def test_the_palette_is_okabe_and_ito_s():
-    assert set(plots.COLORS) == {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2",
-                                 "#D55E00", "#CC79A7"}
+    assert set(plots.COLORS[:8]) == {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442",
+                                     "#0072B2", "#D55E00", "#CC79A7"}
+
+
+@pytest.mark.parametrize("intervals", [False, True])
+def test_no_line_runs_between_names(intervals):
+    y = [0.2, 0.5, 0.3]
+    series = {"h": (y, y, y) if intervals else y, "z": (y, y, y) if intervals else y}
+    part = {"x": ["shape", "hue", "place"], "series": series, "intervals": intervals,
+            "title": "A finding", "xlabel": "factor", "ylabel": "y", "lines": {"chance": 0.1}}
+    ax = plots.panels([part]).axes[0]
+    curves = [line for line in ax.lines if line.get_label() in series]
+    assert [line.get_linestyle() for line in curves] == ["None", "None"]
+    assert not set(curves[0].get_xdata()) & set(curves[1].get_xdata()), "one covers the other"
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["shape", "hue", "place"]
+    assert len(ax.collections) == (2 if intervals else 0), "an interval is a line of its own"
