@@ -218,7 +218,7 @@ def loss_calculator(show: bool = True) -> Explorer:
                          f"{state}.")
 
     return _explorer({
-        "log2_n": _slider(w.IntSlider, "log2 of N, pictures a batch", value=9, min=2, max=13),
+        "log2_n": _slider(w.IntSlider, "N is 2 to the power", value=9, min=2, max=13),
         "temperature": _slider(w.FloatSlider, "temperature", value=0.5, min=0.05, max=2.0,
                                step=0.05),
         "loss": _slider(w.FloatSlider, "your loss (nats)", value=4.95, min=0.0, max=10.0,
