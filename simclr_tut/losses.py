@@ -29,7 +29,7 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> tor
     """
     _check_pairs(z1, z2, temperature)
     z = F.normalize(torch.cat([z1, z2]).float(), dim=1)  # (2N, D)
-    similarity = z @ z.T / temperature  # (2N, 2N)
+    similarity = (z / temperature) @ z.T  # (2N, 2N)
     similarity.fill_diagonal_(-torch.inf)  # no view is compared with itself
     n = len(z1)
     positive = torch.arange(2 * n, device=z.device).roll(n)  # row i's positive is i + N, mod 2N
@@ -50,13 +50,14 @@ def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> t
     """
     _check_views(z, temperature)
     unit = F.normalize(torch.cat(tuple(z)).float(), dim=1)  # (VN, D)
-    similarity = unit @ unit.T / temperature  # (VN, VN)
     views, n = len(z), len(z[0])
     image = torch.arange(n, device=unit.device).repeat(views)
-    same = image[:, None] == image
+    similarity = (unit / temperature) @ unit.T  # (VN, VN)
+    similarity.masked_fill_(image[:, None] == image, -torch.inf)
+    negatives = similarity.logsumexp(dim=1).view(views, 1, n)
+    view = unit.view(views, n, -1)
     # [a, b, i]: image i in view a, the anchor, and in view b
-    positive = similarity.view(views, n, views, n).diagonal(dim1=1, dim2=3).clone()  # (V, V, N)
-    negatives = similarity.masked_fill_(same, -torch.inf).logsumexp(dim=1).view(views, 1, n)
+    positive = torch.einsum("aid,bid->abi", view, view) / temperature  # (V, V, N)
     loss = torch.logaddexp(positive, negatives) - positive
     itself = torch.eye(views, device=unit.device)[:, :, None]
     return (loss * (1 - itself)).sum() / (views * (views - 1) * n)

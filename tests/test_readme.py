@@ -9,7 +9,9 @@ from PIL import Image
 sys.path.insert(0, str(ROOT / "tools"))
 
 import readme_figures  # noqa: E402
+import speed_table  # noqa: E402
 
+from benchmarks.common import append_record  # noqa: E402
 from simclr_tut.__main__ import doctor_lines  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,3 +81,19 @@ def test_the_doctor_expects_the_minutes_of_the_table(monkeypatch):
     said = re.search(r"notebook 04 about ([\d.]+) .* all ten about ([\d.]+)", doctor_lines()[-1])
     assert abs(float(said[1]) - minutes["04"]) <= 1
     assert abs(float(said[2]) - sum(minutes.values())) <= 5
+
+
+def test_the_table_of_speeds_is_that_of_the_records():
+    text = speed_table.TARGET.read_text(encoding="utf-8")
+    assert speed_table.inserted(text) == text, "run python tools/speed_table.py"
+    assert len(speed_table.rows()) > 10
+
+
+def test_the_table_of_speeds_takes_the_newest_record(monkeypatch, tmp_path):
+    monkeypatch.setattr(speed_table, "RESULTS", tmp_path)
+    for seconds in (3.0, 2.0):
+        append_record(tmp_path / "knn.jsonl", {"bank": 5000, "queries": 100, "sides": {
+            "ours": {"seconds": seconds, "extra_mb": 1500},
+            "scikit-learn": {"seconds": 9.04, "extra_mb": 70}}})
+    assert speed_table.rows() == [("kNN of 100 queries, bank of 5,000", "2.0 s, 1,500 MB",
+                                   "scikit-learn 9.0 s, 70 MB")]
