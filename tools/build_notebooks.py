@@ -189,6 +189,7 @@ def execute(path: Path, timeout: int):
         notebook,
         timeout=timeout,
         kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=40"],  # no advice on transports in our progress
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
         on_cell_start=progress(path.stem, len(notebook.cells)),
