@@ -27,7 +27,7 @@ TEMPERATURE = 0.2
 # The module that a side needs, if any.
 SIDES = {"ours": None, "ours, any views": None, "lightly": "lightly",
          "pytorch-metric-learning": "pytorch_metric_learning"}
-# The largest N of a side: this one's memory grows with N cubed (2.3 GB at 256, 17 GB at 512).
+# The largest N of a side: this one's memory grows with N cubed, and takes 2.3 GB at 256.
 LARGEST = {"pytorch-metric-learning": 256}
 
 

@@ -6,9 +6,11 @@ Embeddings need not have unit length where cosine similarity is used. Everything
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch.nn import functional as F
@@ -16,6 +18,19 @@ from torch.nn import functional as F
 _LARGEST = 1e16  # of an embedding: the square, and a sum of many squares, fit into float32
 
 
+def _in_float32(function: Callable) -> Callable:
+    """Keep autocast out: under it even products of float32 matrices have eight bits."""
+    @functools.wraps(function)
+    def computed(*given: object, **named: object) -> torch.Tensor:
+        with ExitStack() as off:
+            for kind in ("cpu", "cuda"):  # asked first: older torch warns where there is no GPU
+                if torch.is_autocast_enabled(kind):
+                    off.enter_context(torch.autocast(kind, enabled=False))
+            return function(*given, **named)
+    return computed
+
+
+@_in_float32
 def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """NT-Xent loss of N positive pairs, averaged over the 2N anchors.
 
@@ -36,6 +51,7 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5) -> tor
     return F.cross_entropy(similarity, positive)
 
 
+@_in_float32
 def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> torch.Tensor:
     """NT-Xent of V views of N images: every other view of an image is a positive in its turn.
 
@@ -121,6 +137,7 @@ def progress(loss: float, n: int, temperature: float, views: int = 2) -> float:
     return (chance - float(loss)) / (chance - floor)
 
 
+@_in_float32
 def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """Share of the 2N views whose nearest other view, by cosine, is their positive.
 
@@ -137,6 +154,7 @@ def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     return (tied.gather(1, positive[:, None])[:, 0] / tied.sum(dim=1)).mean()
 
 
+@_in_float32
 def alignment(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """Mean squared distance of the two views' unit embeddings, 0 (best) to 4.
 
@@ -148,6 +166,7 @@ def alignment(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     return difference.square().sum(dim=1).mean()
 
 
+@_in_float32
 def uniformity(z: torch.Tensor) -> torch.Tensor:
     """Log of the mean Gaussian potential of all pairs; 0 when collapsed, lower is more even.
 
@@ -159,6 +178,7 @@ def uniformity(z: torch.Tensor) -> torch.Tensor:
     return distances.square().mul(-2).exp().mean().log()
 
 
+@_in_float32
 def effective_rank(z: torch.Tensor) -> torch.Tensor:
     """Exponential of the entropy of the normalised singular values of ``(N, D)``, not centred.
 
@@ -172,6 +192,7 @@ def effective_rank(z: torch.Tensor) -> torch.Tensor:
     return torch.exp(-torch.special.xlogy(shares, shares).sum())
 
 
+@_in_float32
 def decoupled_nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0.5
                       ) -> torch.Tensor:
     """NT-Xent without the positive in its denominator: easy pairs keep their whole gradient.
@@ -188,6 +209,7 @@ def decoupled_nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float = 0
             - similarity.diagonal(len(z1)).repeat(2)).mean()
 
 
+@_in_float32
 def info_nce(
     queries: torch.Tensor, keys: torch.Tensor, queue: torch.Tensor, temperature: float = 0.2
 ) -> torch.Tensor:
@@ -210,6 +232,7 @@ def info_nce(
                                                device=logits.device))
 
 
+@_in_float32
 def sup_con(
     z1: torch.Tensor, z2: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1
 ) -> torch.Tensor:
@@ -235,6 +258,7 @@ def sup_con(
     return -((log_share * positive).sum(dim=1) / positive.sum(dim=1)).mean()
 
 
+@_in_float32
 def negative_cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Minus the mean cosine of prediction and target; no gradient reaches the target.
 
@@ -245,6 +269,7 @@ def negative_cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return -F.cosine_similarity(prediction.float(), target.detach().float(), dim=1).mean()
 
 
+@_in_float32
 def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, weight: float = 5e-3) -> torch.Tensor:
     """Bring the cross-correlation of the two views' embeddings to the identity.
 
@@ -262,6 +287,7 @@ def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, weight: float = 5e-3) -> to
                                                      - diagonal.square().sum())
 
 
+@_in_float32
 def vicreg(
     z1: torch.Tensor, z2: torch.Tensor, invariance: float = 25.0, variance: float = 25.0,
     covariance: float = 1.0,
@@ -313,6 +339,9 @@ def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:
 
 def _check_temperature(temperature: float) -> None:
     if isinstance(temperature, torch.Tensor) and temperature.numel() == 1:
+        if temperature.dim() and temperature.dtype == torch.float64:
+            raise TypeError("temperature, where it is learnt, must be float32 like the embeddings' "
+                            f"product; got {temperature.dtype} {tuple(temperature.shape)}.")
         temperature = temperature.item()  # it may be learnt
     if not isinstance(temperature, numbers.Real):
         raise TypeError(f"temperature must be one number; got {temperature!r:.60}.")

@@ -84,7 +84,8 @@ def _draw_curves(ax: Axes, x, series: Mapping, lines: Mapping | None, intervals:
         mean, *band = y if intervals else (y,)
         marker = {"color": color, "marker": MARKERS[i % len(MARKERS)], "label": name}
         if named:
-            places = np.arange(len(x)) + 0.14 * (i - (len(series) - 1) / 2)  # side by side
+            apart = min(0.14, 0.8 / len(series))  # side by side, each beside its own name
+            places = np.arange(len(x)) + apart * (i - (len(series) - 1) / 2)
             ax.plot(places, mean, markersize=6, linestyle="none", **marker)
             if intervals:
                 ax.vlines(places, *band, color=color, linewidth=1.5)
@@ -112,7 +113,11 @@ def curves(x, series: Mapping[str, Sequence[float]], title: str, xlabel: str, yl
     fig, axes = figure(title=title)
     ax = axes[0, 0]
     _draw_curves(ax, x, series, lines)
-    ax.set(xlabel=xlabel, ylabel=ylabel, **({"xscale": "log"} if logx else {}))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if logx and len(x) <= 8:
+        _logarithmic(ax, x)
+    elif logx:
+        ax.set_xscale("log")
     return fig
 
 

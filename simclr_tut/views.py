@@ -285,7 +285,8 @@ class Views:
         n, channels = images.shape[:2]
         piece = max(1, _PIECE // (len(draws) * channels * size**2))
         if n >= 2 * piece and images.device.type == "cpu":  # passes over memory cost more than work
-            views = torch.empty(len(draws), n, channels, size, size)
+            views = torch.empty(len(draws), n, channels, size, size, dtype=torch.float32,
+                                device=images.device)
             for i in range(0, n, piece):
                 few = slice(i, i + piece)
                 drawn = [{name: value[few] for name, value in p.items()} for p in draws]
@@ -329,9 +330,15 @@ class Views:
 
 def _crop(images: torch.Tensor, boxes: torch.Tensor, size: int,
           flip: torch.Tensor | None = None) -> torch.Tensor:
-    """``resized_crop``, mirrored where ``flip``: one matrix product along each axis."""
+    """``resized_crop``, mirrored where ``flip``."""
     if images.device.type == "cpu" and max(images.shape[2:]) > _TABLE_SIDE:
         return _crop_in_turn(images, boxes, size, flip)
+    return _crop_by_matrices(images, boxes, size, flip)
+
+
+def _crop_by_matrices(images: torch.Tensor, boxes: torch.Tensor, size: int,
+                      flip: torch.Tensor | None) -> torch.Tensor:
+    """``_crop`` as one matrix product along each axis."""
     rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[2], size)
     columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[3], size, flip)
     n, channels, height, _ = images.shape
@@ -342,12 +349,12 @@ def _crop(images: torch.Tensor, boxes: torch.Tensor, size: int,
 def _crop_in_turn(images: torch.Tensor, boxes: torch.Tensor, size: int,
                   flip: torch.Tensor | None) -> torch.Tensor:
     """``_crop``, one picture after the other: large matrices consist of zeros for the most part."""
-    cut = images.new_empty(*images.shape[:2], size, size)
+    cut = []
     for i, (top, left, height, width) in enumerate(boxes.tolist()):
         box = images[i:i + 1, :, top:top + height, left:left + width]
         made = F.interpolate(box, size=(size, size), mode="bilinear", antialias=True)[0]
-        cut[i] = made.flip(2) if flip is not None and flip[i] else made
-    return cut
+        cut.append(made.flip(2) if flip is not None and flip[i] else made)
+    return torch.stack(cut) if cut else images.new_empty(0, images.shape[1], size, size)
 
 
 def _weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int,

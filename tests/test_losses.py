@@ -88,6 +88,26 @@ def test_tiny_temperatures_and_half_precision_stay_finite():
                                    losses.nt_xent(z1, z2, 0.5), atol=0.05, rtol=0.05)
 
 
+@pytest.mark.parametrize("loss", [
+    lambda z1, z2: losses.nt_xent(z1, z2, 0.1),
+    lambda z1, z2: losses.multi_view_nt_xent([z1, z2, z1 + z2], 0.1),
+    lambda z1, z2: losses.decoupled_nt_xent(z1, z2, 0.1),
+    lambda z1, z2: losses.info_nce(z1, z2, z1 - z2, 0.1),
+    lambda z1, z2: losses.sup_con(z1, z2, torch.arange(len(z1)) % 3, 0.1),
+    lambda z1, z2: losses.barlow_twins(z1, z2, weight=0.1), losses.vicreg, losses.negative_cosine,
+    losses.alignment, losses.contrastive_accuracy, lambda z1, z2: losses.uniformity(z1),
+    lambda z1, z2: losses.effective_rank(z1)])
+def test_autocast_does_not_reach_the_losses(loss):
+    z1, z2 = (z.requires_grad_() for z in pairs(16, 24))
+    plain = loss(z1, z2)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss(z1, z2)
+        product = z1 @ z2.T
+    assert product.dtype == torch.bfloat16, "autocast was on"
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, plain, atol=0, rtol=1e-6)
+
+
 def test_contrastive_accuracy_counts_nearest_positives():
     z = torch.eye(5)
     assert losses.contrastive_accuracy(z, z) == 1

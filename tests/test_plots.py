@@ -110,3 +110,19 @@ def test_no_line_runs_between_names(intervals):
     assert not set(curves[0].get_xdata()) & set(curves[1].get_xdata()), "one covers the other"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["shape", "hue", "place"]
     assert len(ax.collections) == (2 if intervals else 0), "an interval is a line of its own"
+
+
+def test_many_series_stay_beside_their_own_names():
+    series = {f"s{i}": [0.1, 0.2] for i in range(12)}
+    ax = plots.panels([{"x": ["a", "b"], "series": series, "title": "t", "xlabel": "x",
+                        "ylabel": "y"}]).axes[0]
+    for line in ax.lines:
+        assert np.abs(np.asarray(line.get_xdata()) - [0, 1]).max() < 0.5
+
+
+def test_a_short_logarithmic_axis_names_its_own_values():
+    ax = plots.curves([256, 512, 8192], {"a": [1, 2, 3]}, "t", "x", "y", logx=True).axes[0]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["256", "512", "8192"]
+    assert len(ax.get_xticks(minor=True)) == 0
+    long = plots.curves(range(1, 100), {"a": range(1, 100)}, "t", "x", "y", logx=True).axes[0]
+    assert long.get_xscale() == "log" and len(long.get_xticks()) < 10

@@ -87,13 +87,23 @@ def test_the_table_of_speeds_is_that_of_the_records():
     text = speed_table.TARGET.read_text(encoding="utf-8")
     assert speed_table.inserted(text) == text, "run python tools/speed_table.py"
     assert len(speed_table.rows()) > 10
+    for row in speed_table.headlines():
+        assert row in README, "run python tools/speed_table.py"
 
 
 def test_the_table_of_speeds_takes_the_newest_record(monkeypatch, tmp_path):
     monkeypatch.setattr(speed_table, "RESULTS", tmp_path)
-    for seconds in (3.0, 2.0):
-        append_record(tmp_path / "knn.jsonl", {"bank": 5000, "queries": 100, "sides": {
-            "ours": {"seconds": seconds, "extra_mb": 1500},
-            "scikit-learn": {"seconds": 9.04, "extra_mb": 70}}})
+    for seconds, machine, threads in ((3.0, speed_table.MACHINE, 2), (2.0, speed_table.MACHINE, 2),
+                                      (1.0, speed_table.MACHINE, 1), (0.5, "a GPU", 2)):
+        append_record(tmp_path / "knn.jsonl", {
+            "bank": 5000, "queries": 100, "machine": machine, "threads": threads, "sides": {
+                "ours": {"seconds": seconds, "extra_mb": 1500, "queries_timed": 100},
+                "scikit-learn": {"seconds": 9.04, "extra_mb": 70, "queries_timed": 10}}})
     assert speed_table.rows() == [("kNN of 100 queries, bank of 5,000", "2.0 s, 1,500 MB",
-                                   "scikit-learn 9.0 s, 70 MB")]
+                                   "scikit-learn 9.0 s (from 10 queries), 70 MB")]
+    for seed in (0, 1, 1):
+        append_record(tmp_path / "speedrun.jsonl", {
+            "part": "train", "side": "ours", "minutes": 5, "seed": seed, "steps": 1000 + seed,
+            "machine": speed_table.MACHINE, "knn_test": 0.5 + 0.1 * seed, "knn_test_whitened": 0.7})
+    assert speed_table.training() == [("test kNN on h / whitened h after the steps of 5 minutes",
+                                       "55.0 / 70.0 % (1,000 steps, 2 seeds)", "–")]

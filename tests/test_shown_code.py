@@ -15,7 +15,9 @@ SHOWN = [
 
 
 class Bare(ast.NodeTransformer):
-    """Drop docstrings and annotations, and in each function its one validation call."""
+    """Drop docstrings and annotations, and in each function its one validation call and the
+    decorator that keeps autocast out.
+    """
 
     def _body(self, node):
         self.generic_visit(node)
@@ -26,6 +28,7 @@ class Bare(ast.NodeTransformer):
     def _function(self, node):
         self._body(node)
         node.returns = None
+        node.decorator_list = [d for d in node.decorator_list if ast.unparse(d) != "_in_float32"]
         for index, statement in enumerate(node.body):
             if is_validation(statement):
                 del node.body[index]

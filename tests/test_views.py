@@ -64,18 +64,40 @@ def test_a_view_is_its_operations_one_after_the_other(channels, options):
         torch.testing.assert_close(policy.apply(images, p), expected, atol=1e-5, rtol=0)
 
 
-def test_views_made_in_pieces_are_those_made_at_once(monkeypatch):
-    images = torch.randint(0, 256, (40, 3, 32, 40), dtype=torch.uint8)
-    policy = Views(24, blur=0.5, count=3)
+def test_large_pictures_by_matrices_too():
+    """The way of a GPU, where pictures are not cropped one after the other."""
+    images = torch.randint(0, 256, (6, 3, 96, 50), dtype=torch.uint8).float() / 255
+    boxes, flip = Views(32).draw(6, 96, 50)["boxes"], torch.arange(6) % 2 == 0
+    expected = torch.stack([reference.resized_crop(p, *box, [32, 32], antialias=True)
+                            for p, box in zip(images, boxes.tolist(), strict=True)])
+    expected[flip] = expected[flip].flip(3)
+    for crop in (views._crop_by_matrices, views._crop_in_turn):
+        torch.testing.assert_close(crop(images, boxes, 32, flip), expected, atol=1e-5, rtol=0)
+    assert views._crop_in_turn(images[:0], boxes[:0], 32, flip[:0]).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.parametrize("side", [32, 48])
+@pytest.mark.parametrize("hsv", [False, True])
+def test_views_made_in_pieces_are_those_made_at_once(monkeypatch, side, hsv):
+    images = torch.randint(0, 256, (40, 3, side, side + 8), dtype=torch.uint8)
+    policy = Views(24, blur=0.5, count=3, hsv=hsv)
+    pieces, whole = [], Views._apply
+
+    def counted(self, some, draws, size):
+        pieces.append(len(some))
+        return whole(self, some, draws, size)
 
     def make(numbers):
+        pieces.clear()
         monkeypatch.setattr(views, "_PIECE", numbers)
         return torch.stack(policy(images, generator=torch.Generator().manual_seed(7)))
 
+    monkeypatch.setattr(Views, "_apply", counted)
     at_once = make(10**9)
-    assert at_once.shape == (3, 40, 3, 24, 24)
-    for numbers in (1, 7 * 3 * 3 * 24**2):  # one picture a piece; seven, and five in the last one
+    assert pieces == [40] and at_once.shape == (3, 40, 3, 24, 24)
+    for numbers, sizes in ((1, [1] * 40), (7 * 3 * 3 * 24**2, [7] * 5 + [5])):
         torch.testing.assert_close(make(numbers), at_once, atol=1e-6, rtol=0)
+        assert pieces[1:] == sizes
 
 
 def test_flip_and_grayscale_equal_torchvision(images):

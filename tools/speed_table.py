@@ -2,11 +2,12 @@
 
     python tools/speed_table.py
 
-A test holds the two equal, and README.md's rows on speed to the same sentences.
+Prints the rows on speed of README.md, too. A test holds both files to the records.
 """
 
 import sys
 from pathlib import Path
+from statistics import fmean
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -14,19 +15,33 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.common import RESULTS, read_records  # noqa: E402
 
 TARGET = ROOT / "benchmarks" / "README.md"
+MACHINE = "2 cores, AMD EPYC"
 START, END = "<!-- measured: tools/speed_table.py -->", "<!-- end -->"
 VIEWS = {"ours": "ours", "ours, hue in HSV": "ours, hue in HSV",
          "torchvision, PIL": "torchvision PIL", "torchvision v2, tensors": "torchvision v2",
          "kornia": "kornia", "lightly": "lightly"}
-SIDES = {"ours": "ours", "lightly, our encoder": "lightly's views and loss, our encoder",
+SIDES = {"lightly, our encoder": "lightly's views and loss, our encoder",
          "UvA 17": "UvA Tutorial 17", "lightly": "lightly's benchmark"}
 
 
+def records(name: str) -> list[dict]:
+    """Return the records of the machine that the table is about."""
+    return [r for r in read_records(RESULTS / f"{name}.jsonl") if r["machine"] == MACHINE]
+
+
 def newest(name: str, key: str, **wanted: object) -> dict:
-    """Return the last record of each value of ``key``."""
-    found = {r[key]: r for r in read_records(RESULTS / f"{name}.jsonl")
-             if all(r.get(k) == v for k, v in wanted.items())}
+    """Return the last record of each value of ``key``, made with both cores."""
+    found = {r[key]: r for r in records(name)
+             if all(r.get(k) == v for k, v in {"threads": 2, **wanted}.items())}
     return dict(sorted(found.items()))
+
+
+def searched(r: dict, side: str) -> str:
+    """Seconds and memory of one side; whether it answered a part of the queries only."""
+    found = r["sides"][side]
+    part = (f" (from {found['queries_timed']:,} queries)"
+            if found["queries_timed"] < r["queries"] else "")
+    return f"{found['seconds']:.1f} s{part}, {found['extra_mb']:,.0f} MB"
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -45,10 +60,8 @@ def rows() -> list[tuple[str, str, str]]:
                      f"{cost.pop('ours')} (for any number of views: {cost.pop('ours, any views')})",
                      "; ".join(f"{side} {value}" for side, value in cost.items())))
     for bank, r in newest("knn", "bank").items():
-        cost = {side: f"{v['seconds']:.1f} s, {v['extra_mb']:,.0f} MB" for side, v in
-                r["sides"].items()}
-        made.append((f"kNN of {r['queries']:,} queries, bank of {bank:,}", cost.pop("ours"),
-                     "; ".join(f"{side} {value}" for side, value in cost.items())))
+        made.append((f"kNN of {r['queries']:,} queries, bank of {bank:,}", searched(r, "ours"),
+                     f"scikit-learn {searched(r, 'scikit-learn')}"))
     for r in newest("step", "size", encoder="small").values():
         whole = sum(r["ms"].values())
         made.append((f"a step of notebook 04, {r['views']} views of {r['batch_size']} pictures, "
@@ -59,17 +72,60 @@ def rows() -> list[tuple[str, str, str]]:
                      f"{r['ratio']:.2f} of its pictures a second", "–"))
     for r in newest("speedrun", "part", part="rate").values():
         rate = r["steps_per_second"]
-        made.append(("steps of training a second (batches and networks differ but for the first "
-                     "two)", f"{rate['ours']:.2f}", "; ".join(
-                         f"{SIDES[side]} {value:.2f}" for side, value in rate.items()
-                         if side != "ours")))
+        made.append(("steps of training a second, each side with its own batch and views",
+                     f"{rate['ours']:.2f}", "; ".join(
+                         f"{name} {rate[side]:.2f}" for side, name in SIDES.items())))
     return made
+
+
+def training() -> list[tuple[str, str, str]]:
+    """Test kNN after so many minutes of training, side by side, as Markdown."""
+    runs: dict[tuple, dict[int, dict]] = {}
+    for r in records("speedrun"):
+        if r["part"] == "train":
+            runs.setdefault((r["minutes"], r["side"]), {})[r["seed"]] = r
+    made = []
+    for minutes in sorted({key[0] for key in runs}):
+        cells = {}
+        for side in ("ours", *SIDES):
+            if found := list(runs.get((minutes, side), {}).values()):
+                plain, white = (100 * fmean(r[name] for r in found)
+                                for name in ("knn_test", "knn_test_whitened"))
+                cells[side] = (f"{plain:.1f} / {white:.1f} % ({found[0]['steps']:,} steps, "
+                               f"{len(found)} seed{'s' * (len(found) > 1)})")
+        made.append((f"test kNN on h / whitened h after the steps of {minutes:g} minutes",
+                     cells.pop("ours", "–"), "; ".join(
+                         f"{SIDES[side]} {cell}" for side, cell in cells.items()) or "–"))
+    return made
+
+
+def headlines() -> list[str]:
+    """Rows for README.md's table of results."""
+    views = newest("views", "size")[32]["views_per_second"]
+    loss, knn = newest("loss", "pairs")[4096]["sides"], newest("knn", "bank")[50_000]
+    ours, theirs = loss["ours"], loss["lightly"]
+    seconds = {side: v["seconds"] for side, v in knn["sides"].items()}
+    made = [
+        ("views of 32 px a second: ours with hue by a matrix, in HSV / kornia / torchvision (PIL, "
+         "two workers) / lightly", f"{views['ours']:,.0f}, " + " / ".join(
+             f"{views[side]:,.0f}" for side in
+             ("ours, hue in HSV", "kornia", "torchvision, PIL", "lightly"))),
+        ("NT-Xent with its gradient, 2N = 8,192: ours / lightly",
+         f"{ours['ms']:,.0f} / {theirs['ms']:,.0f} ms, {ours['peak_mb']:,.0f} / "
+         f"{theirs['peak_mb']:,.0f} MB"),
+        ("kNN of 10,000 queries among 50,000: ours / scikit-learn",
+         f"{seconds['ours']:.1f} / {seconds['scikit-learn']:.1f} s")]
+    for what, cell, others in training():
+        made.append((f"{what} that two cores make alone: notebook 04's recipe", cell))
+        if others != "–":
+            made.append(("the same, other pipelines", others))
+    return [f"| {what} | {value} | [benchmarks](benchmarks/README.md) |" for what, value in made]
 
 
 def table() -> str:
     """The table as Markdown."""
     return "\n".join(["| what | ours | others |", "|---|---|---|",
-                      *("| " + " | ".join(row) + " |" for row in rows())])
+                      *("| " + " | ".join(row) + " |" for row in rows() + training())])
 
 
 def inserted(text: str) -> str:
@@ -80,4 +136,5 @@ def inserted(text: str) -> str:
 
 if __name__ == "__main__":
     TARGET.write_text(inserted(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"{TARGET.relative_to(ROOT)}: {len(rows())} rows")
+    print(f"{TARGET.relative_to(ROOT)}: {len(rows() + training())} rows. For README.md:")
+    print("\n".join(headlines()))
