@@ -206,3 +206,19 @@ def test_a_build_shows_where_it_is_and_ends_with_the_findings(tmp_path, monkeypa
     assert out.startswith("00_small: 2 cells\n") and out.splitlines()[-2].endswith("four: 4")
     assert (tmp_path / "run" / "00_small.html").exists()
     assert nbformat.read(source, 4).cells[1].outputs == []
+
+
+def test_to_take_the_hashes_away_is_enough_to_begin_an_exercise():
+    """A line ``name = None`` below the function would put it out of sight again."""
+    begun = 0
+    for path in NOTEBOOKS:
+        for cell in code_cells(path):
+            if "exercise" not in tags(cell) or "# def " not in cell["source"]:
+                continue
+            name = re.search(r"(?m)^# def (\w+)", cell["source"])[1]
+            found = {}
+            exec(re.sub(r"(?m)^# ?", "", cell["source"]), found)  # the bodies are only dots
+            assert callable(found[name]), f"{path.stem}: {name}"
+            assert f"{name} = None" in cell["source"], f"{path.stem}: {name}"
+            begun += 1
+    assert begun > 30
