@@ -66,7 +66,7 @@ def circle(points: torch.Tensor, arrows: torch.Tensor, names: Sequence[str],
     middle, flip = torch.tensor([width / 2, height / 2]), torch.tensor([1.0, -1.0])
     for point, arrow, name, group in zip(points, arrows, names, groups, strict=True):
         x, y = (radius * flip * point + middle).tolist()
-        color = plots.COLORS[group % 10]
+        color = plots.look(group)[0]
         if radius * float(arrow.norm()) > 4:
             _arrow(pen, x, y, radius * float(arrow[0]), -radius * float(arrow[1]), color)
         if len(name) <= 2:  # it fits into the point
@@ -101,7 +101,7 @@ def bars(values: Mapping[str, float], title: str, top: float, digits: int = 3,
 
     for row, (name, value) in enumerate(values.items()):
         y, end = 46 + 44 * row, across(value)
-        color = plots.METHOD_COLORS.get(name, plots.COLORS[row % 10])
+        color = plots.METHOD_COLORS.get(name, plots.look(row)[0])
         pen.text((10, y + 14), name, fill="black", font=_font(15), anchor="lm")
         pen.rectangle([left, y, end, y + 28], fill=color, outline="black")
         if intervals and name in intervals:

@@ -76,13 +76,19 @@ def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, ti
     return fig
 
 
+def look(i: int) -> tuple[str, str]:
+    """Return the colour and the marker of series, class or group ``i``."""
+    return COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+
+
 def _draw_curves(ax: Axes, x, series: Mapping, lines: Mapping | None, intervals: bool = False,
                  legend: bool = True) -> None:
     named = len(x) > 0 and isinstance(x[0], str)  # kinds, not numbers: no line runs between them
     for i, (name, y) in enumerate(series.items()):
-        color = METHOD_COLORS.get(name, COLORS[i % len(COLORS)])
+        color, shape = look(i)
+        color = METHOD_COLORS.get(name, color)
         mean, *band = y if intervals else (y,)
-        marker = {"color": color, "marker": MARKERS[i % len(MARKERS)], "label": name}
+        marker = {"color": color, "marker": shape, "label": name}
         if named:
             apart = min(0.14, 0.8 / len(series))  # side by side, each beside its own name
             places = np.arange(len(x)) + apart * (i - (len(series) - 1) / 2)
@@ -114,10 +120,8 @@ def curves(x, series: Mapping[str, Sequence[float]], title: str, xlabel: str, yl
     ax = axes[0, 0]
     _draw_curves(ax, x, series, lines)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    if logx and len(x) <= 8:
+    if logx:
         _logarithmic(ax, x)
-    elif logx:
-        ax.set_xscale("log")
     return fig
 
 
@@ -155,10 +159,11 @@ def lines_with_intervals(x, series: Mapping, title: str, xlabel: str, ylabel: st
 
 
 def _logarithmic(ax: Axes, x: Sequence[float]) -> None:
-    """Put x on a logarithmic axis and name its own values there."""
+    """Put x on a logarithmic axis and, where they are few, name its own values there."""
     ax.set_xscale("log")
-    ax.set_xticks(list(x), [f"{v:g}" for v in x])
-    ax.minorticks_off()
+    if len(x) <= 8:
+        ax.set_xticks(list(x), [f"{v:g}" for v in x])
+        ax.minorticks_off()
 
 
 def bars(names: Sequence[str], values: Sequence[float], errors=None, title: str = "",
@@ -186,7 +191,7 @@ def histogram(series: Mapping[str, Sequence[float]], title: str, xlabel: str,
     ax = axes[0, 0]
     for i, (name, values) in enumerate(series.items()):
         ax.hist(np.asarray(values), bins=bins, histtype="step", linewidth=1.6, density=True,
-                color=COLORS[i % len(COLORS)], linestyle=("-", "--", ":")[i % 3], label=name)
+                color=look(i)[0], linestyle=("-", "--", ":")[i % 3], label=name)
     for name, value in (lines or {}).items():
         ax.axvline(value, color="0.35", linestyle="--", linewidth=1)
         ax.annotate(name, (value, 0.98), xycoords=("data", "axes fraction"), fontsize=8, va="top")
@@ -237,10 +242,10 @@ def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
             values = np.array([e if isinstance(e, tuple) else (np.nan if e is None else e,) * 3
                                for e in entries], dtype=float)
             mean, low, high = values.T
+            color, marker = look(style)
             ax.errorbar(mean, np.arange(len(names)) + 0.2 * (i - (count - 1) / 2),
-                        xerr=(mean - low, high - mean), fmt=MARKERS[style % 10],
-                        color=COLORS[style % 10], markersize=5, capsize=2, linewidth=1.2,
-                        label=label)
+                        xerr=(mean - low, high - mean), fmt=marker, color=color, markersize=5,
+                        capsize=2, linewidth=1.2, label=label)
             style += 1
         for i, (label, value) in enumerate(part.get("lines", {}).items()):
             ax.axvline(value, color="0.35", linestyle=("--", ":", "-.")[i % 3], label=label)
@@ -262,9 +267,9 @@ def points_map(xy, labels, classes: Sequence[str], title: str, panels_titles=Non
     fig, axes = figure(rows, columns, (3.3 if columns > 1 else 5) * rows + 0.9, title)
     for index, (ax, points) in enumerate(zip(axes.flat, maps, strict=False)):
         for k, name in enumerate(classes):
-            chosen = np.asarray(points)[labels == k]
-            ax.scatter(chosen[:, 0], chosen[:, 1], s=9, color=COLORS[k % 10], alpha=0.7,
-                       marker=MARKERS[k % 10], linewidths=0, label=name if index == 0 else None)
+            chosen, (color, marker) = np.asarray(points)[labels == k], look(k)
+            ax.scatter(chosen[:, 0], chosen[:, 1], s=9, color=color, alpha=0.7, marker=marker,
+                       linewidths=0, label=name if index == 0 else None)
         ax.set(xticks=[], yticks=[], xlabel="map axis 1", ylabel="map axis 2")
         if panels_titles:
             ax.set_title(panels_titles[index], fontsize=9)
@@ -287,11 +292,11 @@ def circle_arrows(points, arrows, names: Sequence[str], title: str,
         place, arrow = np.asarray(place), np.asarray(arrow)
         ax.plot(np.cos(around), np.sin(around), color="0.8", linewidth=1)
         for i, (p, a) in enumerate(zip(place, arrow, strict=True)):
-            g = groups[i] if groups is not None else i
-            ax.scatter(*p, color=COLORS[g % 10], marker=MARKERS[g % 10], s=36, zorder=3,
+            color, marker = look(groups[i] if groups is not None else i)
+            ax.scatter(*p, color=color, marker=marker, s=36, zorder=3,
                        label=names[i] if index == 0 else None)
             if np.abs(a).max() > 0.01:
-                ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": COLORS[g % 10]})
+                ax.annotate("", p + a, p, arrowprops={"arrowstyle": "->", "color": color})
         ax.set(aspect="equal", xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), xlabel="dimension 1",
                ylabel="dimension 2")
         if panel_titles:

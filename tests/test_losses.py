@@ -88,6 +88,14 @@ def test_tiny_temperatures_and_half_precision_stay_finite():
                                    losses.nt_xent(z1, z2, 0.5), atol=0.05, rtol=0.05)
 
 
+def test_a_learnt_temperature_is_float32():
+    z1, z2 = pairs(8, 4)
+    torch.testing.assert_close(losses.nt_xent(z1, z2, torch.tensor([0.2])),
+                               losses.nt_xent(z1, z2, 0.2))
+    with pytest.raises(TypeError, match="temperature.*float32.*float64"):
+        losses.nt_xent(z1, z2, torch.tensor([0.2], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("loss", [
     lambda z1, z2: losses.nt_xent(z1, z2, 0.1),
     lambda z1, z2: losses.multi_view_nt_xent([z1, z2, z1 + z2], 0.1),

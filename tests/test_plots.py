@@ -93,9 +93,10 @@ def test_a_live_figure_is_replaced_in_place(monkeypatch):
     assert len(updates) == 2 and updates[0]["image/png"]["alt"].startswith("the loss")
 
 
-def test_the_palette_is_okabe_and_ito_s():
+def test_the_palette_is_okabe_and_ito_s_and_two_more():
     assert set(plots.COLORS[:8]) == {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442",
                                      "#0072B2", "#D55E00", "#CC79A7"}
+    assert plots.COLORS[8:] == ("#7818D8", "#603000")
 
 
 @pytest.mark.parametrize("intervals", [False, True])
