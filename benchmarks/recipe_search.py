@@ -95,6 +95,7 @@ VARIANTS: dict[str, dict] = {
         "head-512": {"head_hidden": 512},
         "head of three": {"head_layers": 3}, "48-96-192": {"net": "48s2 96s2 192s2 p512"},
         "four stages": {"net": "32s2 64s2 128s2 256s2 p512"},
+        "medium": {"net": "32 64s2 128s2 256s2 p512"},
     }.items()},
 }
 

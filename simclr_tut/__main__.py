@@ -71,6 +71,8 @@ def _minutes(recipe: config.Recipe) -> str:
 def _pretrain(arguments: argparse.Namespace) -> None:
     recipe = config.recipe("pretrain")
     changes = {"dataset": arguments.dataset, "seed": arguments.seed}
+    if arguments.encoder:
+        changes["encoder"] = arguments.encoder
     if arguments.batch_size is not None:
         changes["batch_size"] = arguments.batch_size
     for budget in ("seconds", "epochs", "steps"):
@@ -161,6 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="what this machine can do")
     pretrain = commands.add_parser("pretrain", help="train without labels, as notebook 04 does")
     pretrain.add_argument("--seed", type=int, default=0)
+    pretrain.add_argument("--encoder", choices=models.ENCODERS, help="else the scale's own")
     pretrain.add_argument("--batch-size", type=int, help="of all processes together")
     pretrain.add_argument("--folder", help="for the checkpoint; a run found there goes on")
     budget = pretrain.add_mutually_exclusive_group()

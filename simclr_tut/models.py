@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -15,7 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-ENCODERS = ("tiny", "small", "resnet18", "resnet50")
+ENCODERS = ("tiny", "small", "medium", "resnet18", "resnet50")
+# The course's own: the stem's stride, the blocks' widths, F.
+_OWN = {"tiny": (2, (64, 128), 128), "small": (2, (64, 128), 512),
+        "medium": (1, (64, 128, 256), 512)}
 _NEEDED = ("encoder", "head_hidden", "head_dim", "head_layers")  # to build a model again
 
 
@@ -99,7 +103,8 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
 
     Args:
         name: "tiny" (0.3M parameters, made for two cores), "small" (tiny with 512 features in
-            place of 128, by a last 1 x 1 convolution), "resnet18" or "resnet50".
+            place of 128, by a last 1 x 1 convolution), "medium" (1.3M: small with a stem of stride
+            1 and a third block, for an hour instead of minutes), "resnet18" or "resnet50".
         in_channels: C of the pictures.
         small_images: give the ResNets the CIFAR stem: 3 x 3, stride 1, no max-pool.
     Raises: ValueError for an unknown name.
@@ -110,14 +115,14 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
     if not isinstance(in_channels, int) or in_channels < 1:
         raise ValueError("in_channels must be a whole number, at least 1; got "
                          f"{in_channels!r}.")
-    if name in ("tiny", "small"):
-        features = 128 if name == "tiny" else 512
-        wider = [] if name == "tiny" else [
-            nn.Conv2d(128, features, 1, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
+    if name in _OWN:
+        stride, widths, features = _OWN[name]
+        wider = [] if features == widths[-1] else [
+            nn.Conv2d(widths[-1], features, 1, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
         body = nn.Sequential(
-            nn.Conv2d(in_channels, 32, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(in_channels, 32, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(32), nn.ReLU(),
-            ResidualBlock(32, 64, 2), ResidualBlock(64, 128, 2), *wider,
+            *(ResidualBlock(a, b, 2) for a, b in itertools.pairwise((32, *widths))), *wider,
             nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )
     else:
@@ -265,15 +270,34 @@ def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
 def load_pretrained(name: str = "cifar10-small") -> SimCLR:
     """Load a checkpoint that ships with the package.
 
+    Args: name: "cifar10-small", of notebook 04's recipe; "cifar10-medium", a larger encoder trained
+        for longer; or "shapes-small", of notebook 04's recipe on shapes.
+    Raises: ValueError if there is none of that name, or its file is not the one that was shipped.
+    Explained in notebooks/05.
+    """
+    expected = pretrained_facts(name)["sha256"]
+    with resources.as_file(resources.files("simclr_tut") / "assets") as folder:
+        path = folder / f"{name}.safetensors"
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != expected:
+            raise ValueError(f"{path} is not the checkpoint that ships with the course: its sha256 "
+                             f"is {found[:12]}, not {expected[:12]}. Get that file again with "
+                             "`git checkout`, or install the package again.")
+        return load_weights(path)
+
+
+def pretrained_facts(name: str = "cifar10-small") -> dict:
+    """Return where a shipped checkpoint comes from, and what it gave on test pictures.
+
+    Returns: command, seed, steps, seconds, machine, versions, sha256 of the file; as fractions
+        "knn_test", "white_knn_test" (k = 200, all training pictures vote) and "probe_test".
     Raises: ValueError if there is none of that name.
     """
-    assets = resources.files("simclr_tut") / "assets"
-    with resources.as_file(assets) as folder:
-        path = folder / f"{name}.safetensors"
-        if not path.is_file():
-            there = sorted(p.stem for p in folder.glob("*.safetensors"))
-            raise ValueError(f"pretrained name must be one of {there}; got {name!r}.")
-        return load_weights(path)
+    text = (resources.files("simclr_tut") / "assets" / "checkpoints.json").read_text()
+    shipped = json.loads(text)
+    if name not in shipped:
+        raise ValueError(f"pretrained name must be one of {', '.join(shipped)}; got {name!r}.")
+    return shipped[name]
 
 
 def _check_head(in_dim: int, hidden_dim: int, out_dim: int, layers: int) -> None:

@@ -107,6 +107,13 @@ def test_a_checkpoint_in_place_of_weights_is_told_apart(place, capsys):
     assert "steps: 1 then, 2 now" in capsys.readouterr().err
 
 
+def test_another_encoder_can_be_asked_for(place, capsys):
+    assert run("pretrain --dataset shapes --steps 1 --encoder tiny --folder run") == 0
+    assert models.load_recipe("run/model.safetensors")["encoder"] == "tiny"
+    assert run("pretrain --dataset shapes --encoder huge") == 2
+    assert "choose from" in capsys.readouterr().err
+
+
 def test_pictures_without_a_label_are_left_out_of_an_evaluation(place, capsys):
     """As STL-10's unlabelled hundred thousand must be."""
     assert run("evaluate --dataset labelled") == 0

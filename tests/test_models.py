@@ -1,6 +1,8 @@
 """Encoders, head and weights on disk."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,13 +18,15 @@ def model():
 
 
 @pytest.mark.parametrize(("name", "small", "features", "side"), [
-    ("tiny", True, 128, 4), ("small", True, 512, 4), ("resnet18", True, 512, 4),
+    ("tiny", True, 128, 4), ("small", True, 512, 4), ("medium", True, 512, 4),
+    ("resnet18", True, 512, 4),
     ("resnet18", False, 512, 1),
     ("resnet50", True, 2048, 4)])
 def test_shapes_of_h_and_of_the_last_map(name, small, features, side):
     encoder = models.build_encoder(name, small_images=small).eval()
     sides = []
-    last = encoder[1][4] if name in ("tiny", "small") else encoder[1].layer4
+    own = {"tiny": 4, "small": 4, "medium": 5}  # where the last residual block stands
+    last = encoder[1][own[name]] if name in own else encoder[1].layer4
     last.register_forward_hook(lambda module, _, out: sides.append(out.shape[-1]))
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, features)
     assert encoder.feature_dim == features and sides == [side]
@@ -59,7 +63,7 @@ def test_a_block_that_learnt_nothing_passes_its_input_on():
 
 def test_one_channel_and_unknown_encoders():
     assert models.build_encoder("tiny", 1)(torch.rand(2, 1, 28, 28)).shape == (2, 128)
-    with pytest.raises(ValueError, match="must be one of tiny, small, resnet18"):
+    with pytest.raises(ValueError, match="must be one of tiny, small, medium, resnet18"):
         models.build_encoder("resnet")
 
 
@@ -102,10 +106,42 @@ def test_a_failed_write_keeps_the_file_before_it(tmp_path, monkeypatch):
     assert path.read_bytes() == good
 
 
-def test_the_shipped_checkpoint_loads_and_says_where_it_comes_from():
-    assert models.load_pretrained()(torch.rand(2, 3, 32, 32)).shape == (2, 128)
+ASSETS = Path(models.__file__).parent / "assets"
+
+
+def test_every_shipped_checkpoint_is_small_and_says_where_it_comes_from():
+    shipped = json.loads((ASSETS / "checkpoints.json").read_text())
+    assert {f"{name}.safetensors" for name in shipped} == {
+        path.name for path in ASSETS.glob("*.safetensors")}
+    for name, facts in shipped.items():
+        path = ASSETS / f"{name}.safetensors"
+        assert path.stat().st_size < 5_000_000
+        assert models.pretrained_facts(name) == facts
+        assert facts.items() >= models.load_recipe(path).items()
+        assert facts["command"].startswith("python -m simclr_tut pretrain")
+        assert {"seed", "steps", "seconds", "machine", "torch", "date", "probe_test"} <= set(facts)
+        network = models.load_pretrained(name)
+        assert network(torch.rand(2, 3, 32, 32)).shape == (2, 128)
+        assert all(p.dtype == torch.float32 for p in network.parameters())
     with pytest.raises(ValueError, match="cifar10-small"):
         models.load_pretrained("imagenet")
+
+
+def test_a_shipped_checkpoint_that_was_changed_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "assets").mkdir()
+    for name in ("checkpoints.json", "shapes-small.safetensors"):
+        (tmp_path / "assets" / name).write_bytes((ASSETS / name).read_bytes())
+    monkeypatch.setattr(models.resources, "files", lambda package: tmp_path)
+    models.load_pretrained("shapes-small")
+    path = tmp_path / "assets" / "shapes-small.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not the checkpoint that ships"):
+        models.load_pretrained("shapes-small")
+    path.unlink()
+    with pytest.raises(ValueError, match="sha256 is no file"):
+        models.load_pretrained("shapes-small")
 
 
 def test_settled_batch_norm_holds_the_mean_statistics_and_keeps_the_weights():

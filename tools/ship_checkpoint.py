@@ -1,0 +1,96 @@
+"""Put the weights of a run into the package: evaluate, shrink, and say where they come from.
+
+    python tools/ship_checkpoint.py NAME WEIGHTS --command "python -m simclr_tut pretrain ..."
+
+Given the file that ships already, only its facts are written anew. Matrices are kept as numbers of
+16 bits where the file would exceed 5 MB. What is evaluated is the file that ships: kNN on h and on
+whitened h of the test pictures (k = 200, all training pictures vote), and a linear probe whose
+strength 5,000 training pictures chose. Facts go to simclr_tut/assets/checkpoints.json, whose hash
+``load_pretrained`` checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.common import provenance  # noqa: E402
+from simclr_tut import data, evaluation, models  # noqa: E402
+
+ASSETS = ROOT / "simclr_tut" / "assets"
+LIMIT = 5_000_000  # bytes
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Copy weights; matrices become float16 if the file would be too large otherwise."""
+    tensors = load_file(source)
+    if source.stat().st_size > LIMIT:
+        tensors = {name: value.half() if value.dim() > 1 else value
+                   for name, value in tensors.items()}
+    recipe = models.load_recipe(source)
+    save_file(tensors, target, metadata={"recipe": json.dumps(recipe, sort_keys=True)})
+    if target.stat().st_size > LIMIT:
+        target.unlink()
+        raise SystemExit(f"{source} exceeds {LIMIT:,} bytes even in 16 bits.")
+
+
+def scores(path: Path) -> dict[str, float]:
+    """Return what the test pictures say, read once."""
+    model, dataset = models.load_weights(path), models.load_recipe(path)["dataset"]
+    train, test = (data.load_dataset(dataset, split) for split in ("train", "test"))
+    if train.name != dataset:
+        raise SystemExit(f"{dataset} is not on this machine: set SIMCLR_TUT_DATA.")
+    labelled, validation = data.split_labels(train, min(5000, len(train) // 10))
+    whole, known, chosen, asked = (evaluation.encode(model, part)
+                                   for part in (train, labelled, validation, test))
+    plain, white = evaluation.knn_plain_and_whitened(whole, train.labels, asked, test.labels)
+    probe = evaluation.linear_probe(known, labelled.labels, chosen, validation.labels, asked,
+                                    test.labels)
+    return {"knn_test": round(plain, 4), "white_knn_test": round(white, 4),
+            "probe_test": round(probe.accuracy, 4)}
+
+
+def shipped_before(target: Path) -> dict[str, str]:
+    """Return the commit that put the file into the package, and its day."""
+    git = subprocess.run(["git", "log", "-1", "--format=%h %cs", "--", str(target)],
+                         capture_output=True, text=True, cwd=ROOT, check=True)
+    commit, day = git.stdout.split()
+    return {"commit": commit, "date": day}
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name")
+    parser.add_argument("weights", type=Path, help="a model.safetensors of `pretrain`")
+    parser.add_argument("--command", required=True, help="how the weights were made")
+    parser.add_argument("--threads", type=int, help="of the training, if not this machine's")
+    arguments = parser.parse_args()
+    target = ASSETS / f"{arguments.name}.safetensors"
+    facts = provenance(arguments.command)
+    if arguments.weights.resolve() != target:
+        shrink(arguments.weights, target)
+    else:
+        facts |= shipped_before(target)
+    facts["threads"] = arguments.threads or facts["threads"]
+    facts |= models.load_recipe(target) | scores(target)  # seconds, steps and seed of the training
+    facts["sha256"] = hashlib.sha256(target.read_bytes()).hexdigest()
+    listed = ASSETS / "checkpoints.json"
+    shipped = json.loads(listed.read_text()) if listed.exists() else {}
+    shipped[arguments.name] = dict(sorted(facts.items()))
+    listed.write_text(json.dumps(shipped, indent=1) + "\n")
+    print(f"{arguments.name}: {target.stat().st_size:,} bytes; "
+          + ", ".join(f"{k} {v}" for k, v in facts.items() if k.endswith("_test")))
+
+
+if __name__ == "__main__":
+    main()
