@@ -49,6 +49,14 @@ class Checkpoint:
         """Whether there is a run to go on with."""
         return self.path.exists() or self.previous.exists()
 
+    def step(self) -> int:
+        """The step of the newest whole run on disk, whichever process wrote it; 0 without one."""
+        for path in (self.path, self.previous):
+            with suppress(SafetensorError, OSError, RuntimeError, LookupError, TypeError,
+                          ValueError):
+                return len(json.loads(_read(path)[0]["history"])["loss"])
+        return 0
+
     def save(self, history: object, must: bool = True) -> None:
         """Write the run; a failure raises OSError, or only warns where training can go on."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}

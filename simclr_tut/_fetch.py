@@ -12,7 +12,8 @@ import threading
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from simclr_tut import config
@@ -20,23 +21,31 @@ from simclr_tut import config
 STALL_SECONDS = 20.0  # without a byte before a download counts as failed
 
 
-def fetch(name: str, root: Path, load: Callable[[Path], object]) -> bool:
+def fetch(name: str, root: Path, load: Callable[[Path], object],
+          whole: Callable[[], bool]) -> bool:
     """Fetch ``name`` into ``root``; False where downloads are off or no host answers in time.
 
     ``load`` makes torchvision fetch, check and read everything in a folder of its own, which takes
-    its place only when that went well.
+    its place only when that went well. One process at a time does so; another waits, and finds by
+    ``whole`` that nothing is left to do.
     Raises: OSError, with what to do, for any failure; nothing is left behind then.
     """
     if config.offline() or not answers(_address(name)):
         return False
     half = root / f".fetching-{name}-{os.getpid()}-{secrets.token_hex(3)}"
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_SECONDS)  # torchvision sets none: a silent host would hang
     try:
-        half.mkdir(parents=True, exist_ok=True)
-        load(half)
-        for path in (p for p in half.iterdir() if p.is_dir()):
-            _take_place(path, root / path.name)
+        root.mkdir(parents=True, exist_ok=True)
+        with _alone(root / f".fetching-{name}.lock") as locked:
+            if whole():
+                return True
+            if locked:  # then what another fetch left was killed with it
+                for left in root.glob(f".fetching-{name}-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+            half.mkdir()
+            with _no_stall():
+                load(half)
+            for path in (p for p in half.iterdir() if p.is_dir()):
+                _take_place(path, root / path.name)
     except (OSError, RuntimeError, EOFError, ValueError, http.client.HTTPException,
             tarfile.TarError, zlib.error) as error:
         said = " ".join(str(error).split())  # in one line
@@ -44,9 +53,47 @@ def fetch(name: str, root: Path, load: Callable[[Path], object]) -> bool:
             f"fetching {name} failed ({type(error).__name__}: {said}); nothing of it was kept. "
             "Run the same again, or set SIMCLR_TUT_OFFLINE=1 to go on without it.") from error
     finally:
-        socket.setdefaulttimeout(before)
         shutil.rmtree(half, ignore_errors=True)
     return True
+
+
+@contextmanager
+def _no_stall() -> Iterator[None]:
+    """End a connection that gives nothing for long: torchvision sets no limit and would hang."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[bool]:
+    """Hold ``lock`` while no other process of this machine does; False where locks are unknown."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    while True:
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # some network file systems have none
+                yield False
+                return
+            try:
+                same = os.fstat(file.fileno()).st_ino == os.stat(lock).st_ino
+            except FileNotFoundError:
+                same = False
+            if same:  # else the one that held it took the file away: lock the new one
+                try:
+                    yield True
+                finally:
+                    with suppress(OSError):
+                        lock.unlink()
+                return
 
 
 def answers(address: str) -> bool:
@@ -78,7 +125,7 @@ def _address(name: str) -> str:
 
 
 def _take_place(path: Path, target: Path) -> None:
-    """Move a whole folder to its name, over a broken one; another process may have been first."""
+    """Move a whole folder to its name, over a broken one."""
     if target.exists():
         shutil.rmtree(target, ignore_errors=True)
     try:

@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from simclr_tut import config
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
 # What a file with such a name may really hold. Others are refused: for PostScript, say, Pillow
 # would start another program.
 _KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _SPLITS = {"train", "test", "val", "valid", "validation", "unlabeled"}
-_FORMAT = 2  # of the cache; part of its key
+_FORMAT = 3  # of the cache; part of its key
 _CHUNK = 256  # pictures in memory at once while decoding
 _IN_MEMORY = 2**31  # bytes that a folder may take when no cache can be written
 
@@ -46,12 +46,16 @@ class Folder:
 def load_folder(root: Path, split: str, size: int) -> Folder:
     """Decode every picture under ``root``, or map the cache of an earlier time into memory.
 
-    The first folder below ``root`` (or ``root/split``) is the class. Files that cannot be decoded
-    are left out, with a warning that counts and names them.
+    The first folder below ``root`` (or ``root/split``) is the class. Classes are numbered over
+    both splits, so that a number means the same in each. Files that cannot be decoded are left
+    out, with a warning that counts and names them.
     Raises: FileNotFoundError when the split is absent or no picture is left.
     """
-    base = _base(root, split)
+    base, other = _base(root, split)
     files, unread = _find(base)
+    if base != root:
+        unread += [f"{_printable(p.name)} (lies beside the folder {base.name!r})"
+                   for p in _loose(root)]
     key = _key(base, files, size)
     stem = config.data_folders()[-1] / "folders" / key
     found = _from_cache(stem, size) or _build(base, files, size, stem)
@@ -66,8 +70,12 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
         warnings.warn(f"{len(left_out)} of {len(files) + len(unread)} files under "
                       f"{_printable(root.name)} could not be read and were left out: {shown}",
                       stacklevel=4)
-    owners = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
-    classes = sorted({owner for owner in owners if owner is not None})
+    owners = [_owner(name) for name in names]
+    everyone = list(owners)
+    if other is not None:  # a class may be in one of the splits only; broken files count in both
+        for place, listed in ((base, files), (other, _find(other)[0])):
+            everyone += [_owner(path.relative_to(place)) for path in listed]
+    classes = sorted({owner for owner in everyone if owner is not None})
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number.get(owner, -1) for owner in owners], dtype=torch.int64)
     return Folder(images, labels, tuple(map(_printable, classes)), tuple(left_out))
@@ -84,21 +92,39 @@ def decode(path: Path | BinaryIO, size: int) -> np.ndarray:
     return np.asarray(_to_rgb(square)).transpose(2, 0, 1)
 
 
-def _base(root: Path, split: str) -> Path:
-    """The folder of the split: ``root`` itself, or one below it that is a split and no class."""
-    parts = [name for name in ("train", "test") if (root / name).is_dir()]
-    if len(parts) == 1:  # beside folders of pictures "train" may be a class, as bus and car are
-        others = (p for p in sorted(root.iterdir()) if p.name not in _SPLITS and p.is_dir()
+def _owner(path: str | Path) -> str | None:
+    """The class of a picture: the first folder of its path, if it lies in one."""
+    parts = Path(path).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def _loose(folder: Path) -> list[Path]:
+    """Pictures that lie in a folder itself."""
+    return [p for p in sorted(folder.iterdir())
+            if p.suffix.lower() in SUFFIXES and not hidden(p.name) and p.is_file()]
+
+
+def _base(root: Path, split: str) -> tuple[Path, Path | None]:
+    """The folder of the split, and that of the other one if there is one.
+
+    It is ``root`` itself, or a folder below it that is a split and no class.
+    """
+    parts = {p.name.lower(): p for p in sorted(root.iterdir(), reverse=True)  # "train" over "Train"
+             if p.name.lower() in ("train", "test") and p.is_dir()}
+    if len(parts) == 1:  # beside pictures "train" may be a class, as bus and car are
+        loose = _loose(root) and any(_loose(part) for part in parts.values())
+        others = (p for p in sorted(root.iterdir()) if p.name.lower() not in _SPLITS and p.is_dir()
                   and not hidden(p.name))
-        if any(_find(other, first=True)[0] for other in others):
-            parts = []
+        if loose or any(_find(other, first=True)[0] for other in others):
+            parts = {}
     if split in parts:
-        return root / split
+        return parts.pop(split), next(iter(parts.values()), None)
     if parts or split == "test":
+        beside = "".join(f" beside {p.name!r}" for p in parts.values())
         raise FileNotFoundError(
-            f"{root} has no folder {split!r}{' beside ' + repr(parts[0]) if parts else ''}. Make "
+            f"{root} has no folder {split!r}{beside}. Make "
             f"one, or load the train split and set pictures aside with data.split_labels.")
-    return root
+    return root, None
 
 
 def _find(base: Path, first: bool = False) -> tuple[list[Path], list[str]]:
@@ -168,7 +194,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 def _key(base: Path, files: list[Path], size: int) -> str:
     """A name for these files in this state at this size; any change gives another."""
-    total = hashlib.sha256(f"{_FORMAT} {size}".encode())
+    place = os.path.realpath(base)  # file systems with coarse clocks cannot tell twins apart
+    total = hashlib.sha256(f"{_FORMAT} {size} {place}".encode(errors="surrogateescape"))
     for path in files:
         try:
             state = path.stat()

@@ -240,7 +240,7 @@ def home() -> Path:
     Raises: OSError if it cannot be written.
     """
     root = os.environ.get("SIMCLR_TUT_HOME")
-    folder = (Path(root) if root else Path.home() / ".simclr_tut") / "runs" / scale()
+    folder = (Path(root) if root else _reader_home() / ".simclr_tut") / "runs" / scale()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -251,10 +251,19 @@ def home() -> Path:
     return folder
 
 
+def _reader_home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # no HOME, and an account without an entry
+        raise OSError("this account has no home folder. Set SIMCLR_TUT_HOME and SIMCLR_TUT_CACHE "
+                      "to folders you may write.") from error
+
+
 def data_folders() -> list[Path]:
     """Return where data sets are looked for, the reader's own choice first."""
     given = os.environ.get("SIMCLR_TUT_DATA")
-    cache = Path(os.environ.get("SIMCLR_TUT_CACHE", Path.home() / ".cache" / "simclr_tut"))
+    chosen = os.environ.get("SIMCLR_TUT_CACHE")
+    cache = Path(chosen) if chosen else _reader_home() / ".cache" / "simclr_tut"
     return ([Path(given).expanduser()] if given else []) + [cache]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import os
 import zipfile
 import zlib
@@ -282,7 +283,10 @@ def _check_unpacked(name: str, root: Path, said: str) -> None:
 def _download(name: str, split: str) -> ImageData | None:
     """Fetch through torchvision where the host answers within seconds; None where it does not."""
     root = config.data_folders()[-1]
-    if not fetch(name, root, lambda half: _torchvision(name, split, half, download=True)):
+    def whole() -> bool:
+        return _torchvision(name, split, root, download=False) is not None
+
+    if not fetch(name, root, lambda half: _torchvision(name, split, half, download=True), whole):
         return None
     return _torchvision(name, split, root, download=False)
 
@@ -341,7 +345,7 @@ def _idx(folder: Path, split: str) -> ImageData:
 
 def _zip(archive: Path, split: str) -> ImageData:
     """Decode a zip of split/CLASS/*.jpg once, and keep the pixels in the cache."""
-    state = f"{archive.resolve()} {archive.stat().st_size} {archive.stat().st_mtime_ns} {split} 1"
+    state = f"{archive.resolve()} {archive.stat().st_size} {archive.stat().st_mtime_ns} {split} 2"
     cached = config.data_folders()[-1] / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.npz"
     if cached.exists():
         try:
@@ -352,14 +356,16 @@ def _zip(archive: Path, split: str) -> ImageData:
             pass  # a cache cut short is made again below
     try:
         with zipfile.ZipFile(archive) as file:
-            names = sorted(n for n in file.namelist() if split in Path(n).parts[:-2]
-                           and Path(n).suffix.lower() in SUFFIXES
-                           and not any(map(hidden, Path(n).parts)))
+            pictures = [n for n in sorted(file.namelist()) if Path(n).suffix.lower() in SUFFIXES
+                        and not any(map(hidden, Path(n).parts))]
+            names = [n for n in pictures if split in Path(n).parts[:-2]]
             if not names:
                 raise ValueError(f"no pictures under {split}/CLASS/")
-            classes = tuple(sorted({Path(n).parent.name for n in names}))
+            labelled = (n for n in pictures if {"train", "test"} & {*Path(n).parts[:-2]})
+            classes = tuple(sorted({Path(n).parent.name for n in labelled}))  # of both splits
             images = np.stack([_picture(file, n) for n in names])
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError,
+            RuntimeError) as error:
         raise OSError(
             f"{archive} is not a whole zip of pictures ({error}). Fetch it again, or take it out "
             "of the folder."

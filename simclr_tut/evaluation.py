@@ -202,7 +202,7 @@ def retrieval(bank: torch.Tensor, k: int, queries: torch.Tensor | None = None) -
     Explained in notebooks/05.
     """
     _check_matrix("bank", bank)
-    if not isinstance(k, int) or not 1 <= k < len(bank):
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k < len(bank):
         raise ValueError(f"k must be between 1 and {len(bank) - 1}, the rest of the bank; "
                          f"got {k!r}.")
     if queries is not None:
@@ -285,7 +285,7 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
 
     columns = _check_labelled("train", train_features, train_values, what="values")
     _check_labelled("test", test_features, test_values, columns, what="values")
-    if not isinstance(strength, int | float) or not 0 < strength < math.inf:
+    if not isinstance(strength, int | float) or not 0 < strength < 1e30:
         raise ValueError(f"strength must be above 0 and finite; got {strength!r}.")
     if len(test_values) < 2 or not float(test_values.float().var()) > 0:
         raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
@@ -311,13 +311,18 @@ def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
     if features.shape[1] < 2 or bool((features == features[0]).all()):
         raise ValueError("features must be (N, F) with F >= 2, and not all rows the same; got "
                          f"{tuple(features.shape)}. Is the encoder collapsed?")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number from 0 to 4294967295; got {seed!r}.")
+    largest = float(features.detach().abs().max())
+    if not 1e-6 < largest < 1e6:  # a map has no scale, and t-SNE crashes on distances near 0
+        features = features.detach() / largest
     if method == "pca":
         return PCA(2, random_state=seed).fit_transform(features.detach().numpy())
     if method != "tsne":
         raise ValueError(f'method must be "tsne" or "pca"; got {method!r}.')
-    if not 0 < perplexity < len(features):
-        raise ValueError(f"perplexity must be above 0 and below N = {len(features)}; "
-                         f"got {perplexity}.")
+    if not isinstance(perplexity, int | float) or not 0 < perplexity < len(features):
+        raise ValueError(f"perplexity must be a number above 0 and below N = {len(features)}; "
+                         f"got {perplexity!r}.")
     return TSNE(2, perplexity=perplexity, random_state=seed, init="pca").fit_transform(
         features.detach().numpy())
 
@@ -328,8 +333,8 @@ def confusion(predictions: torch.Tensor, labels: torch.Tensor, classes: int) -> 
     Args: predictions, labels: ``(N,)`` int64, 0 … K - 1.  classes: K.
     Raises: ValueError for a class outside 0 … K - 1 or lengths that differ.
     """
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise ValueError(f"classes must be a whole number, at least 1; got {classes!r}.")
+    if not isinstance(classes, int) or isinstance(classes, bool) or not 1 <= classes <= 10_000:
+        raise ValueError(f"classes must be a whole number, 1 to 10,000; got {classes!r}.")
     n = labels.numel() if isinstance(labels, torch.Tensor) else 0
     for name, values in (("predictions", predictions), ("labels", labels)):
         _check_labels(name, values, n, classes)
@@ -348,8 +353,13 @@ def interval(values: Iterable[float], top: float | None = None) -> tuple[float, 
     from scipy.special import expit, logit
     from scipy.stats import t
 
-    values = np.asarray(list(values), dtype=float)
-    if len(values) == 0 or not np.isfinite(values).all():
+    try:
+        values = np.asarray(list(values), dtype=float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"values must be numbers; got {values!r:.60}.") from error
+    if top is not None and (not isinstance(top, int | float) or not 0 < top < 1e100):
+        raise ValueError(f"top must be None or a number above 0; got {top!r:.60}.")
+    if len(values) == 0 or not (abs(values) < 1e100).all():
         raise ValueError("interval needs at least one value, and finite values; got "
                          f"{values.tolist()[:5]}.")
     if top is not None and not (0 <= values.min() and values.max() <= top):
@@ -404,8 +414,10 @@ def read_records(folder: str | Path) -> list[dict]:
         return []
     try:
         records = json.loads(path.read_text())
-        return [r for r in records if r["name"] and float(r["value"]) == r["value"]]
-    except (ValueError, KeyError, TypeError) as error:
+        for r in records:
+            _check_record(r["name"], r["value"])
+        return [{**r, "value": float(r["value"])} for r in records]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Delete it and run the notebooks "
                          "again.") from error
 
@@ -508,7 +520,7 @@ def _check_labelled(part: str, x: torch.Tensor, y: torch.Tensor, columns: int | 
 
 def _check_fit(strengths: Iterable[float], iterations: int) -> tuple[float, ...]:
     strengths = tuple(strengths) if isinstance(strengths, Iterable) else (strengths,)
-    if not strengths or not all(isinstance(s, int | float) and 0 < s < math.inf
+    if not strengths or not all(isinstance(s, int | float) and 0 < s < 1e30
                                 for s in strengths):
         raise ValueError("strengths must hold at least one C, all above 0 and finite; got "
                          f"{strengths}.")
@@ -522,7 +534,7 @@ def _check_record(name: str, value: float) -> None:
         raise ValueError(f"name must be a word or more; got {name!r}.")
     try:
         finite = math.isfinite(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         finite = False
     if not finite:
         raise ValueError(f"value must be finite, to be recorded as {name!r}; got {value!r}.")
@@ -558,8 +570,12 @@ def _check_whitening(bank: torch.Tensor, others: tuple, shrink: float) -> None:
     _check_matrix("bank", bank, 2)
     for x in others:
         _check_matrix("others", x, columns=bank.shape[1])
-    if isinstance(shrink, bool) or not isinstance(shrink, int | float) or not 0 < shrink < 1e6:
-        raise ValueError(f"shrink must be above 0 and finite; got {shrink!r}.")
+    if any(x.dtype != torch.float32 for x in (bank, *others)):
+        raise TypeError("bank and others must be float32, as encode returns; got "
+                        f"{', '.join(str(x.dtype) for x in (bank, *others))}.")
+    if (isinstance(shrink, bool) or not isinstance(shrink, int | float)
+            or not 1e-12 <= shrink < 1e6):
+        raise ValueError(f"shrink must be from 1e-12 to 1e6; got {shrink!r}.")
     if not float(bank.float().var(dim=0).sum()) > 0:
         raise ValueError("bank must hold rows that differ; they are all alike.")
 
@@ -577,6 +593,6 @@ def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Ten
     _check_labels("bank_labels", labels, len(bank))
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be a whole number, at least 1; got {k!r}.")
-    if not isinstance(temperature, (int, float)) or not temperature >= 0.0125:
+    if not isinstance(temperature, (int, float)) or not 0.0125 <= temperature < 1e30:
         raise ValueError("temperature must be at least 0.0125, or exp(1 / temperature) overflows; "
                          f"got {temperature!r}.")

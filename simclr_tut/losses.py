@@ -132,6 +132,8 @@ def progress(loss: float, n: int, temperature: float, views: int = 2) -> float:
     if not chance > floor:
         raise ValueError(f"temperature must leave room between chance and floor; at {temperature} "
                          "both are equal in float64.")
+    if not isinstance(loss, numbers.Real | torch.Tensor):
+        raise TypeError(f"loss must be one number; got {loss!r:.60}.")
     if not math.isfinite(loss):
         raise ValueError(f"loss must be finite; got {loss}. Lower the learning rate.")
     return (chance - float(loss)) / (chance - floor)
@@ -298,7 +300,7 @@ def vicreg(
     Raises: ValueError, TypeError as ``nt_xent``, or for other weights.
     Source: Bardes et al. 2022, Eqs. 1 to 6. Explained in notebooks/08.
     """
-    _check_pairs(z1, z2, 1.0)
+    _check_spread(z1, z2)
     _check_weights(invariance=invariance, variance=variance, covariance=covariance)
     z1, z2 = z1.float(), z2.float()
     spread, redundancy = 0.0, 0.0
@@ -315,6 +317,8 @@ def _check_matrix(z: torch.Tensor, name: str, rows: int) -> None:
     if not isinstance(z, torch.Tensor) or not z.is_floating_point():
         raise TypeError(f"{name} must be a float tensor (N, D); got {type(z).__name__} "
                         f"{getattr(z, 'dtype', '')}.")
+    if z.dtype.itemsize < 2:  # an eighth of these could not be compared
+        raise TypeError(f"{name} must have 16 bits a number or more; got {z.dtype}.")
     if z.dim() != 2 or len(z) < rows or z.shape[1] < 1:
         raise ValueError(f"{name} must be (N, D) with N >= {rows}; got {tuple(z.shape)}.")
     if z.device.type != "cpu":
@@ -338,26 +342,40 @@ def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:
 
 
 def _check_temperature(temperature: float) -> None:
-    if isinstance(temperature, torch.Tensor) and temperature.numel() == 1:
+    if isinstance(temperature, torch.Tensor) and temperature.numel() == 1 and temperature.dim() < 2:
         if temperature.dim() and temperature.dtype == torch.float64:
             raise TypeError("temperature, where it is learnt, must be float32 like the embeddings' "
                             f"product; got {temperature.dtype} {tuple(temperature.shape)}.")
         temperature = temperature.item()  # it may be learnt
     if not isinstance(temperature, numbers.Real):
         raise TypeError(f"temperature must be one number; got {temperature!r:.60}.")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be above 0 and finite; got {temperature}. "
+    if not 0 < temperature <= 1e308:
+        raise ValueError(f"temperature must be above 0 and finite; got {temperature!r:.60}. "
                          "Chen et al. 2020 use 0.1 to 0.5.")
+    if temperature < 1e-30:
+        raise ValueError("temperature must be at least 1e-30, or a cosine divided by it overflows "
+                         f"float32; got {temperature}.")
+
+
+def _check_spread(z1: torch.Tensor, z2: torch.Tensor) -> None:
+    _check_pairs(z1, z2, 1.0)
+    for name, z in (("z1", z1), ("z2", z2)):
+        if z.device.type == "cpu" and float(z.detach().abs().max()) > 1e7:
+            raise ValueError(f"{name} must be at most 1e7: VICReg takes fourth powers, which "
+                             "overflow float32. Lower the learning rate.")
 
 
 def _check_weights(**weights: float) -> None:
     for name, weight in weights.items():
-        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
-            raise ValueError(f"{name} must be a finite number, 0 or above; got {weight!r}.")
+        if not isinstance(weight, numbers.Real) or not 0 <= weight <= 1e6:
+            raise ValueError(f"{name} must be a number from 0 to 1e6; got {weight!r:.60}.")
 
 
 def _check_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None:
     _check_pairs(z1, z2, temperature)
+    if z1.dtype not in (torch.float32, torch.float64):
+        raise TypeError("z1 must be float32 or float64 in this plain form, which computes in the "
+                        f"type it gets; got {z1.dtype}. Use z1.float(), or nt_xent.")
     if temperature < 0.02:
         raise ValueError("temperature must be at least 0.02 in this plain form, or exp overflows; "
                          f"got {temperature}. Use nt_xent.")

@@ -350,11 +350,11 @@ def _run(
         pending: list[torch.Tensor] = []  # losses still on the device
         fetch_every = _fetch_every(device)
         first_full = round(recipe.small_share * history.steps) if recipe.small_size else 0
-        saved, saved_step = time.perf_counter(), len(history.loss)
+        saved = time.perf_counter()
 
         def where() -> str:
-            return (f"The checkpoint of step {saved_step} is whole: {folder}. Start the same again "
-                    "to go on from there." if folder else "There is no checkpoint.")
+            return (f"The checkpoint of step {checkpoint.step()} is whole: {folder}. Start the "
+                    "same again to go on from there." if folder else "There is no checkpoint.")
 
         with _stop_between_steps() as stop, _parallel.losses_named(where):
             for step in range(len(history.loss), history.steps):
@@ -394,7 +394,7 @@ def _run(
                 history.interrupted = stopping and not last
                 if checkpoint and rank == 0 and (last or stopping or due):
                     checkpoint.save(history, must=last or stopping)
-                    saved, saved_step = time.perf_counter(), step + 1
+                    saved = time.perf_counter()
                 if stopping:
                     break
     model.eval()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 _GRAY = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue
 _DRAWN = ("boxes", "flip", "brightness", "contrast", "saturation", "hue", "order", "gray", "sigma")
 _TABLE_SIDE = 40  # up to here the resampling matrices of all boxes fit in a few MB
+_LARGEST = 1e6  # of a drawn factor or turn: what follows stays far below float32's limit
 _PIECE = 1_000_000  # numbers of a piece of the views: what a processor's cache holds
 
 
@@ -427,7 +428,7 @@ def _blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -> torch.
             1 <= kernel_size < 2 * min(height, width)):
         raise ValueError(f"kernel_size must be odd, from 1 and below {2 * min(height, width)}; "
                          f"got {kernel_size!r}.")
-    half = kernel_size // 2
+    half, sigma = kernel_size // 2, sigma.to(images.dtype)
     place = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp_min(1e-3)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
@@ -473,11 +474,11 @@ def _check_draw(images: torch.Tensor, kind: str, **drawn: torch.Tensor) -> None:
         if not isinstance(values, torch.Tensor) or values.shape != images.shape[:1]:
             raise ValueError(f"{name} must be a tensor ({len(images)},), one value an image; got "
                              f"{tuple(getattr(values, 'shape', ()))}.")
-        if (values.dtype == torch.bool) != (kind == "bool") or values.is_complex():
+        if values.dtype != torch.bool if kind == "bool" else not values.is_floating_point():
             wanted = "bool" if kind == "bool" else "float"
             raise TypeError(f"{name} must be a {wanted} tensor; got {values.dtype}.")
-        if values.is_floating_point() and not torch.isfinite(values).all():
-            raise ValueError(f"{name} must be finite; got NaN or infinity.")
+        if kind != "bool" and not (values.abs() <= _LARGEST).all():
+            raise ValueError(f"{name} must be finite, and at most {_LARGEST:g}; got NaN or more.")
         if kind == "factor" and len(values) and not values.min() >= 0:
             raise ValueError(f"{name} must be 0 or above; got {float(values.min()):.3g}.")
 
@@ -492,6 +493,9 @@ def _check_order(images: torch.Tensor, order: torch.Tensor) -> None:
 
 
 def _check_parameters(parameters: dict[str, torch.Tensor]) -> None:
+    if not isinstance(parameters, dict):
+        raise TypeError("parameters must be a dict, as Views.draw gives; got "
+                        f"{type(parameters).__name__}.")
     missing = [name for name in _DRAWN if name not in parameters]
     if missing:
         raise ValueError(f"parameters must hold {', '.join(missing)}, as Views.draw gives them.")
@@ -504,22 +508,22 @@ def _check_size(size: int) -> None:
 
 def _check_whole(**numbers: int) -> None:
     for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
             raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}.")
 
 
 def _check_turn(turn: torch.Tensor) -> None:
-    if not isinstance(turn, torch.Tensor) or turn.dim() != 1 or turn.is_complex():
+    if not isinstance(turn, torch.Tensor) or turn.dim() != 1 or not turn.is_floating_point():
         raise TypeError(f"turn must be a tensor (N,); got {getattr(turn, 'shape', type(turn))}.")
-    if turn.device.type == "cpu" and not torch.isfinite(turn).all():
-        raise ValueError("turn must be finite; got NaN or infinity.")
+    if turn.device.type == "cpu" and not (turn.abs() <= _LARGEST).all():
+        raise ValueError(f"turn must be finite, and at most {_LARGEST:g}; got NaN or more.")
 
 
 def _check_settings(size: int, count: int, crop: tuple[float, float] | None, color: float,
                     ratio: tuple[float, float], hue: float | None, **chances: float) -> None:
     """Say what ``Views`` cannot draw from."""
     def number(value: object) -> bool:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, int | float) and abs(value) < 1e30
 
     def pair(value: object) -> bool:
         return (isinstance(value, tuple | list) and len(value) == 2
@@ -545,14 +549,16 @@ def _check_span(start: torch.Tensor, length: torch.Tensor, full: int, size: int)
     _check_size(size)
     _check_whole(full=full)
     for name, values in (("start", start), ("length", length)):
-        if not isinstance(values, torch.Tensor) or values.dim() != 1 or values.is_complex():
-            raise TypeError(f"{name} must be a tensor (N,); got {type(values).__name__}.")
+        if not isinstance(values, torch.Tensor) or values.dim() != 1 or values.dtype not in (
+                torch.int32, torch.int64, torch.float32, torch.float64):
+            raise TypeError(f"{name} must be a tensor (N,) of int64 or float32; got "
+                            f"{getattr(values, 'dtype', type(values).__name__)}.")
     if start.shape != length.shape:
         raise ValueError("start and length must have one value an image; got "
                          f"{tuple(start.shape)} and {tuple(length.shape)}.")
     if start.device.type != "cpu":
         return  # a look at values makes a GPU wait
-    inside = (start >= 0) & (length >= 1) & (start + length <= full)
+    inside = (start >= 0) & (length >= 1) & (start.double() + length.double() <= full)
     if not inside.all():
         raise ValueError(f"start and length must describe pixels 0 to {full - 1}; got start "
                          f"{start[~inside][0]} and length {length[~inside][0]}.")
@@ -566,7 +572,7 @@ def _check_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.T
                         f"{getattr(boxes, 'dtype', type(boxes).__name__)}.")
     if boxes.shape != (len(images), 4):
         raise ValueError(f"boxes must be ({len(images)}, 4); got {tuple(boxes.shape)}.")
-    top, left, height, width = boxes.unbind(1)
+    top, left, height, width = boxes.double().unbind(1)  # whole numbers of 64 bits would wrap
     inside = ((top >= 0) & (left >= 0) & (height >= 1) & (width >= 1)
               & (top + height <= images.shape[2]) & (left + width <= images.shape[3]))
     if not inside.all():

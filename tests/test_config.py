@@ -62,3 +62,16 @@ def test_every_number_of_a_recipe_is_checked_when_it_is_set(name, value, message
     with pytest.raises(ValueError, match=f"Recipe.{name} must be.*got") as caught:
         dataclasses.replace(config.Recipe(), **{name: value})
     assert message in str(caught.value)
+
+
+def test_an_account_without_a_home_works_with_folders_of_its_own(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(config.Path, "home", homeless)
+    monkeypatch.setenv("SIMCLR_TUT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "cache"))
+    assert config.home().is_dir() and config.data_folders()[-1] == tmp_path / "cache"
+    monkeypatch.delenv("SIMCLR_TUT_CACHE")
+    with pytest.raises(OSError, match="Set SIMCLR_TUT_HOME and SIMCLR_TUT_CACHE"):
+        config.data_folders()

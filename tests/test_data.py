@@ -93,6 +93,27 @@ def test_an_archive_that_is_not_whole_is_named_and_leaves_no_cache(places, harm)
     assert not list((places.parent / "cache").glob("*"))
 
 
+def test_a_class_has_one_number_in_both_splits_of_a_zip(places):
+    with zipfile.ZipFile(places / "cifar10.zip", "w") as archive:
+        for name in ("train/airplane/0.png", "train/bird/0.png", "test/bird/0.png"):
+            archive.writestr(name, picture(9))
+    train, test = data.load_dataset("cifar10"), data.load_dataset("cifar10", "test")
+    assert train.classes == test.classes == ("airplane", "bird")
+    assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [1]
+
+
+def test_a_zip_whose_lzma_is_broken_is_named(places):
+    path = places / "cifar10.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("train/bird/z.png", picture(1) * 50)
+    content = bytearray(path.read_bytes())
+    for i in range(60, 120):
+        content[i] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="not a whole zip"):
+        data.load_dataset("cifar10")
+
+
 def test_pictures_of_any_size_in_a_zip_become_32_pixels(places):
     make_zip(places / "cifar10.zip")
     file = io.BytesIO()

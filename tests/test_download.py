@@ -170,6 +170,34 @@ def test_success_is_fetched_once(server, name):
     assert not server.asked
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_of_many_that_fetch_at_once_one_does_and_all_get_the_same(
+        server, monkeypatch, tmp_path, name):
+    found = []
+    together = [threading.Thread(target=lambda: found.append(data.load_dataset(name)))
+                for _ in range(6)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join()
+    assert [f.name for f in found] == [name] * 6
+    assert all(np.array_equal(f.images, found[0].images) for f in found)
+    fetched = sorted(path for command, path in server.asked if command == "GET")
+    server.asked.clear()
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "another"))
+    data.load_dataset(name)
+    alone = sorted(path for command, path in server.asked if command == "GET")
+    assert fetched == alone, "somebody fetched what was there"
+
+
+def test_what_a_killed_fetch_left_is_taken_away_by_the_next(server, tmp_path):
+    half = tmp_path / "cache" / ".fetching-cifar10-1-abcdef"
+    half.mkdir(parents=True)
+    (half / "cifar-10-python.tar.gz").write_bytes(b"half")
+    check("cifar10")
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")]
+
+
 def test_what_is_fetched_is_what_was_served(server):
     assert data.load_dataset("cifar10").images[:, 0, 0, 0].tolist() == [
         10, 10, 20, 20, 30, 30, 40, 40, 50, 50]

@@ -272,6 +272,49 @@ def test_splits(mine):
         data.load_dataset(mine / "train", "test")  # those trained on are no test
 
 
+def test_a_class_has_one_number_in_both_splits(mine):
+    for name in ("ant", "bee", "cat"):
+        put(mine / "train" / name / "0.png")
+    for name in ("bee", "cat", "dog"):
+        put(mine / "test" / name / "0.png")
+    (mine / "train" / "emu").mkdir()
+    (mine / "train" / "emu" / "0.png").write_text("broken")
+    with pytest.warns(UserWarning, match="emu"):
+        train = data.load_dataset(mine, "train")
+    test = data.load_dataset(mine, "test")
+    assert train.classes == test.classes == ("ant", "bee", "cat", "dog", "emu")
+    assert train.labels.tolist() == [0, 1, 2] and test.labels.tolist() == [1, 2, 3]
+
+
+def test_names_of_splits_may_have_capitals(mine):
+    put(mine / "Train" / "a" / "0.jpe", (9, 9, 9))
+    put(mine / "Test" / "a" / "0.jfif", (200, 200, 200))
+    assert data.load_dataset(mine, "train").images.max() < 50
+    assert data.load_dataset(mine, "test").images.min() > 150
+
+
+def test_pictures_beside_a_split_are_named_or_make_it_a_class(mine):
+    put(mine / "train" / "a" / "0.png")
+    put(mine / "overview.png")
+    with pytest.warns(UserWarning, match="overview.png .lies beside"):
+        assert len(data.load_dataset(mine)) == 1
+    put(mine / "train" / "steam engine.png")  # now "train" holds pictures, as any class may
+    found = data.load_dataset(mine)
+    assert len(found) == 3 and found.classes == ("train",) and sorted(found.labels) == [-1, 0, 0]
+
+
+def test_twins_in_two_splits_are_told_apart_where_clocks_are_coarse(mine, monkeypatch):
+    for split, color in (("train", (10, 10, 10)), ("test", (90, 90, 90))):
+        put(mine / split / "a" / "0.bmp.png", color)
+        size = (mine / split / "a" / "0.bmp.png").stat().st_size
+    facts = os.stat_result((0o100644, 1, 1, 1, 0, 0, size, 5, 5, 5))
+    real = Path.stat
+    monkeypatch.setattr(_folder.Path, "stat", lambda self, **named: facts
+                        if self.name == "0.bmp.png" else real(self, **named))
+    assert int(data.load_dataset(mine, "train").images.max()) == 10
+    assert int(data.load_dataset(mine, "test").images.max()) == 90
+
+
 def test_broken_files_are_named_counted_and_left_out(mine):
     put(mine / "good.png")
     (mine / "empty.jpg").write_bytes(b"")

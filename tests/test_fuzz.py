@@ -511,3 +511,79 @@ def test_raw_features(images, bins):
     if counts is not None:
         assert counts.shape == (len(images), bins**3)
         torch.testing.assert_close(counts.sum(1), torch.ones(len(images)))
+
+
+Z, Y, BANK, PICTURES = (torch.randn(4, 3), torch.randn(4, 3), torch.randn(40, 3),
+                        torch.rand(2, 3, 12, 12))
+ONE = torch.zeros(40, 3).index_put_((torch.tensor(3), torch.tensor(1)), torch.tensor(1e-30))
+CLASSES = torch.arange(40) % 2
+EXTREMES = {  # what a call may be given, and the word its refusal must hold; None: it must answer
+    "a map of tiny features": (None, lambda: evaluation.embed_2d(BANK * 1e-25, perplexity=5)),
+    "a map of one tiny feature": (None, lambda: evaluation.embed_2d(ONE, perplexity=5)),
+    "a perplexity in words": ("perplexity", lambda: evaluation.embed_2d(BANK, perplexity="a")),
+    "a seed below 0": ("seed", lambda: evaluation.embed_2d(BANK, seed=-1)),
+    "vicreg far out": ("z1", lambda: losses.vicreg(Z * 1e10, Y * 1e10)),
+    "vicreg within": (None, lambda: losses.vicreg(Z * 1e6, Y * 1e6, 1e6, 1e6, 1e6)),
+    "a heavy invariance": ("invariance", lambda: losses.vicreg(Z, Z, invariance=1e39)),
+    "a heavy weight": ("weight", lambda: losses.barlow_twins(Z[:, :1], Y[:, :1], 1e39)),
+    "nt_xent, cold": ("temperature", lambda: losses.nt_xent(Z, Y, 1e-39)),
+    "nt_xent, just above": (None, lambda: losses.nt_xent(Z, Y, 2e-30)),
+    "several views, cold": ("temperature", lambda: losses.multi_view_nt_xent([Z, Y], 1e-39)),
+    "a queue, cold": ("temperature", lambda: losses.info_nce(Z, Y, BANK, 1e-39)),
+    "labels, cold": ("temperature", lambda: losses.sup_con(Z, Y, CLASSES[:4], 1e-39)),
+    "decoupled, cold": ("temperature", lambda: losses.decoupled_nt_xent(Z, Y, 1e-40)),
+    "the plain form in 16 bits": ("z1", lambda: losses.nt_xent_naive(Z.half() * 300, Y.half(), 1)),
+    "a temperature of three dimensions": (
+        "temperature", lambda: losses.nt_xent(Z, Y, torch.ones(1, 1, 1))),
+    "a temperature beyond float": ("temperature", lambda: losses.loss_floor(4, 10**400)),
+    "eight bits": ("z1", lambda: losses.nt_xent(*2 * [Z.to(torch.float8_e4m3fn)])),
+    "a loss in words": ("loss", lambda: losses.progress("a", 4, 0.5)),
+    "many turns": ("turn", lambda: views.turn_hue(PICTURES, torch.tensor([1e38] * 2))),
+    "many turns in float64": ("turn", lambda: views.hue_matrix(torch.tensor([1e308] * 2).double())),
+    "bytes as factors": ("factor", lambda: views.adjust_contrast(
+        PICTURES, torch.tensor([2, 2], dtype=torch.uint8))),
+    "a huge factor": ("factor", lambda: views.adjust_saturation(
+        PICTURES, torch.tensor([1e39] * 2).double())),
+    "a span of bytes": ("start", lambda: views.resampling_matrix(
+        torch.tensor([200], dtype=torch.uint8), torch.tensor([100], dtype=torch.uint8), 50, 4)),
+    "a span that wraps": ("start", lambda: views.resampling_matrix(
+        torch.tensor([2**63 - 1]), torch.tensor([100]), 50, 4)),
+    "a box that wraps": ("boxes", lambda: views.resized_crop(
+        PICTURES, torch.tensor([[2**63 - 1, 0, 5, 5]] * 2), 8)),
+    "a sigma of float64": (None, lambda: views.gaussian_blur(PICTURES, torch.ones(2).double(), 3)),
+    "no parameters": ("parameters", lambda: views.Views(8).apply(PICTURES, None)),
+    "a height beyond float": ("height", lambda: views.Views(8).draw(2, 10**20, 8)),
+    "a strength beyond float": ("color", lambda: views.Views(8, color=10**400)),
+    "whitening in float64": ("bank", lambda: evaluation.whiten(BANK.double())),
+    "hardly any shrinkage": ("shrink", lambda: evaluation.whiten(BANK, shrink=1e-320)),
+    "an interval beyond float": ("values", lambda: evaluation.interval([1.7e308, 1.7e308, 0])),
+    "an interval without top": ("top", lambda: evaluation.interval([1, 2], top=math.inf)),
+    "an interval of words": ("values", lambda: evaluation.interval(["a"])),
+    "an interval of nothing": ("values", lambda: evaluation.interval(None)),
+    "classes without end": ("classes", lambda: evaluation.confusion(CLASSES, CLASSES, 10**7)),
+    "votes beyond float": ("temperature", lambda: evaluation.knn_predict(
+        BANK, CLASSES, BANK, 5, 10**400)),
+    "a probe beyond float": ("strengths", lambda: evaluation.fit_probe(
+        BANK, CLASSES, BANK, CLASSES, [10**400])),
+    "a ridge beyond float": ("strength", lambda: evaluation.ridge_r2(
+        BANK, BANK[:, 0], BANK, BANK[:, 0], 10**400)),
+    "True neighbours": ("k must", lambda: evaluation.retrieval(BANK, True)),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extremes_are_answered_or_refused_by_name(name):
+    refused, call = EXTREMES[name]
+    if refused:
+        with pytest.raises((ValueError, TypeError), match=refused):
+            call()
+    else:
+        assert torch.as_tensor(call()).isfinite().all()
+
+
+@pytest.mark.parametrize("content", ['[{"name": "a", "value": Infinity}]', "[" * 100_000,
+                                     '[{"name": "a", "value": "much"}]'])
+def test_results_that_are_no_numbers_are_refused(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ValueError, match="cannot be read"):
+        evaluation.read_records(tmp_path)

@@ -1,5 +1,6 @@
 """The README's figure and the rows of its table that come from records agree with the records."""
 
+import json
 import re
 import sys
 
@@ -71,6 +72,16 @@ def test_rows_of_the_table_that_come_from_the_label_records_hold_their_means():
         for method, value in zip(readme_figures.METHODS, written, strict=True):
             known = n in table[method] and len(table[method][n]) == int(draws)
             assert value == (f"{mean(table, method, n):.1f}" if known else "–"), (n, method)
+
+
+def test_every_shipped_checkpoint_has_its_row():
+    text = (ROOT / "simclr_tut" / "assets" / "checkpoints.json").read_text(encoding="utf-8")
+    for name, facts in json.loads(text).items():
+        scores = (100 * facts[k] for k in ("knn_test", "white_knn_test", "probe_test"))
+        cores = "1 core" if facts["threads"] == 1 else f"{facts['threads']} cores"
+        row = (f"| `{name}` | `{facts['command']}`, {facts['seconds']:,.0f} s on {cores} | "
+               + " / ".join(f"{score:.1f}" for score in scores) + " % |")
+        assert row in README, row
 
 
 def test_the_doctor_expects_the_minutes_of_the_table(monkeypatch):

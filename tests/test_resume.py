@@ -513,3 +513,15 @@ def test_the_weights_on_disk_are_those_in_memory(tmp_path):
     there = {k[6:]: v for k, v in load_file(tmp_path / "run.safetensors").items()
              if k.startswith("model.")}
     assert same(weights, there)
+
+
+def test_the_step_on_disk_is_read_from_the_disk(tmp_path):
+    """A process that writes no checkpoint names its step when another process is lost."""
+    def there():
+        return _checkpoint.Checkpoint(tmp_path, model(), None, {}).step()
+
+    assert there() == 0
+    train(tmp_path, recipe=replace(RECIPE, steps=3))
+    assert there() == 3
+    (tmp_path / "run.safetensors").write_bytes(b"cut")
+    assert there() == 0  # the one before: the plan, saved at the start
