@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from simclr_tut import config
@@ -35,7 +35,7 @@ def fetch(name: str, root: Path, load: Callable[[Path], object],
     half = root / f".fetching-{name}-{os.getpid()}-{secrets.token_hex(3)}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root / f".fetching-{name}.lock") as locked:
+        with config.alone(root / f".fetching-{name}.lock") as locked:
             if whole():
                 return True
             if locked:  # then what another fetch left was killed with it
@@ -66,34 +66,6 @@ def _no_stall() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
-    """Hold ``lock`` while no other process of this machine does; False where locks are unknown."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
-    while True:
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:  # some network file systems have none
-                yield False
-                return
-            try:
-                same = os.fstat(file.fileno()).st_ino == os.stat(lock).st_ino
-            except FileNotFoundError:
-                same = False
-            if same:  # else the one that held it took the file away: lock the new one
-                try:
-                    yield True
-                finally:
-                    with suppress(OSError):
-                        lock.unlink()
-                return
 
 
 def answers(address: str) -> bool:

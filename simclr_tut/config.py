@@ -10,6 +10,8 @@ import math
 import numbers
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -249,6 +251,34 @@ def home() -> Path:
             "Set SIMCLR_TUT_HOME to a folder you may write."
         ) from error
     return folder
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[bool]:
+    """Hold ``lock`` while no other process of this machine does; False where locks are unknown."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    while True:
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # some network file systems have none
+                yield False
+                return
+            try:
+                same = os.fstat(file.fileno()).st_ino == os.stat(lock).st_ino
+            except FileNotFoundError:
+                same = False
+            if same:  # else the one that held it took the file away: lock the new one
+                try:
+                    yield True
+                finally:
+                    with suppress(OSError):
+                        lock.unlink()
+                return
 
 
 def _reader_home() -> Path:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from simclr_tut import config
 from simclr_tut.data import ImageData
 
 if TYPE_CHECKING:  # a second to load, so functions import it: a notebook opens without
@@ -388,14 +389,15 @@ def record(folder: str | Path, name: str, value: float, **facts: object) -> None
     _check_record(name, value)
     path = Path(folder) / "results.json"
     key = {k: facts.get(k) for k in ("dataset", "measure", "seed")}
-    kept = [r for r in read_records(folder)
-            if r["name"] != name or {k: r.get(k) for k in key} != key]
     half = path.with_suffix(f".{os.getpid()}.half")
-    text = json.dumps([*kept, {"name": name, "value": float(value), **facts}], indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text)
-        os.replace(half, path)
+        with config.alone(path.with_suffix(".lock")):  # two notebooks may record at once
+            kept = [r for r in read_records(folder)
+                    if r["name"] != name or {k: r.get(k) for k in key} != key]
+            half.write_text(json.dumps(
+                [*kept, {"name": name, "value": float(value), **facts}], indent=1))
+            os.replace(half, path)
     except OSError as error:
         with suppress(OSError):
             half.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ ALLOWED = {
     "data": {"config", "shapes"},
     "training": {"config", "losses"},
     "methods": {"models", "losses"},
-    "evaluation": {"data"},
+    "evaluation": {"data", "config"},
     "widgets": {"views", "losses", "plots"},
     "checks": LAYER_0 | LAYER_1,
     "__main__": LAYER_0 | LAYER_1 | {"widgets", "checks"},

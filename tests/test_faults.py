@@ -167,7 +167,7 @@ def _record_many(folder, who, start):
         evaluation.record(folder, f"{who}-{i}", 0.5, dataset="shapes", measure="kNN", seed=0)
 
 
-def test_two_notebooks_may_write_results_and_none_is_torn(tmp_path):
+def test_two_notebooks_may_write_results_and_none_is_lost(tmp_path):
     start = FORKSERVER.Event()
     both = [FORKSERVER.Process(target=_record_many, args=(tmp_path, who, start)) for who in "ab"]
     for process in both:
@@ -176,7 +176,9 @@ def test_two_notebooks_may_write_results_and_none_is_torn(tmp_path):
     for process in both:
         process.join(60)
         assert process.exitcode == 0
-    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert {r["name"] for r in written} == {f"{who}-{i}" for who in "ab" for i in range(20)}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_two_kernels_build_one_cache_at_once(tmp_path):
