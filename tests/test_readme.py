@@ -13,6 +13,7 @@ import readme_figures  # noqa: E402
 import speed_table  # noqa: E402
 
 from benchmarks.common import append_record  # noqa: E402
+from simclr_tut import evaluation  # noqa: E402
 from simclr_tut.__main__ import doctor_lines  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,6 +73,16 @@ def test_rows_of_the_table_that_come_from_the_label_records_hold_their_means():
         for method, value in zip(readme_figures.METHODS, written, strict=True):
             known = n in table[method] and len(table[method][n]) == int(draws)
             assert value == (f"{mean(table, method, n):.1f}" if known else "–"), (n, method)
+
+
+def test_the_row_on_longer_training_from_scratch_is_that_of_the_records():
+    longer = {r["size"]: r for r in evaluation.read_benchmark("label_efficiency")
+              if r["kind"] == "longer"}
+    values = " / ".join(f"{100 * r['accuracy']:.1f}" for _, r in sorted(longer.items()))
+    sizes = " / ".join(map(str, sorted(longer)))
+    seconds = f"{longer[10]['budget_seconds']:.0f}"
+    row = f"as many seconds as SimCLR had ({seconds}): {sizes} labels a class | {values} % |"
+    assert row in README, row
 
 
 def test_every_shipped_checkpoint_has_its_row():
