@@ -78,14 +78,14 @@ def rows() -> list[tuple[str, str, str]]:
     return made
 
 
-def training() -> list[tuple[str, str, str]]:
-    """Test kNN after so many minutes of training, side by side, as Markdown."""
+def training(only: float | None = None) -> list[tuple[str, str, str]]:
+    """Test kNN after so many minutes of training (``only``: so many), side by side, as Markdown."""
     runs: dict[tuple, dict[int, dict]] = {}
     for r in records("speedrun"):
         if r["part"] == "train":
             runs.setdefault((r["minutes"], r["side"]), {})[r["seed"]] = r
     made = []
-    for minutes in sorted({key[0] for key in runs}):
+    for minutes in sorted({key[0] for key in runs if only in (None, key[0])}):
         cells = {}
         for side in ("ours", *SIDES):
             if found := list(runs.get((minutes, side), {}).values()):
@@ -115,7 +115,7 @@ def headlines() -> list[str]:
          f"{theirs['peak_mb']:,.0f} MB"),
         ("kNN of 10,000 queries among 50,000: ours / scikit-learn",
          f"{seconds['ours']:.1f} / {seconds['scikit-learn']:.1f} s")]
-    for what, cell, others in training():
+    for what, cell, others in training(only=5):
         made.append((f"{what} that two cores make alone: notebook 04's recipe", cell))
         if others != "–":
             made.append(("the same, other pipelines", others))
