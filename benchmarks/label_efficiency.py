@@ -11,7 +11,8 @@ pictures for each way of training, at 10 labels a class (1, 5 and 50 take that o
 stop. Test pictures are read once a network, after every choice.
 
 ``--longer`` asks whether scratch only wants more time: the network of draw 0 once more, for as many
-seconds as SimCLR itself was trained (use as many threads as that run: taskset, OMP_NUM_THREADS).
+seconds as SimCLR itself was trained. Use as many threads as that run (OMP_NUM_THREADS); with one,
+seconds of the processor are counted, so that other work does not matter.
 Records go to simclr_tut/assets/results/label_efficiency.jsonl; runs that have one are not repeated.
 """
 
@@ -85,7 +86,7 @@ def steps_in(seconds: float, part: data.ImageData, encoder: str) -> int:
         started = now()
         train(network, part, part, steps, 0.1, 0)
         spent.append(now() - started)
-    return max(1, round(seconds * 20 / (spent[1] - spent[0])))
+    return max(1, round(seconds * 20 / max(spent[1] - spent[0], 1e-3)))
 
 
 def main() -> None:
@@ -128,7 +129,8 @@ def main() -> None:
             append_record(FILE, {
                 "kind": "longer", "size": size, "method": "supervised", "draw": 0,
                 "accuracy": score(network, test), "lr": same[0]["lr"], "steps": steps,
-                "budget_seconds": seconds, "seconds": time.perf_counter() - started, **facts})
+                "budget_seconds": seconds, "seconds": time.perf_counter() - started, **facts,
+                "command": f"{facts['command']} --longer"})
         return
     for size in arguments.sizes:
         for method in ("frozen SimCLR", "supervised", "fine-tuned"):

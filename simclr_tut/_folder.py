@@ -109,13 +109,12 @@ def _base(root: Path, split: str) -> tuple[Path, Path | None]:
 
     It is ``root`` itself, or a folder below it that is a split and no class.
     """
-    parts = {p.name.lower(): p for p in sorted(root.iterdir(), reverse=True)  # "train" over "Train"
+    parts = {p.name.lower(): p for p in sorted(root.iterdir())  # "train" over "Train"
              if p.name.lower() in ("train", "test") and p.is_dir()}
-    if len(parts) == 1:  # beside pictures "train" may be a class, as bus and car are
-        loose = _loose(root) and any(_loose(part) for part in parts.values())
+    if len(parts) == 1:  # beside folders of pictures "train" may be a class, as bus and car are
         others = (p for p in sorted(root.iterdir()) if p.name.lower() not in _SPLITS and p.is_dir()
                   and not hidden(p.name))
-        if loose or any(_find(other, first=True)[0] for other in others):
+        if any(_find(other, first=True)[0] for other in others):
             parts = {}
     if split in parts:
         return parts.pop(split), next(iter(parts.values()), None)

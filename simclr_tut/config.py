@@ -262,7 +262,12 @@ def alone(lock: Path) -> Iterator[bool]:
         yield False
         return
     while True:
-        with open(lock, "w") as file:
+        try:
+            file = open(lock, "w")
+        except PermissionError:  # left by another account
+            yield False
+            return
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError:  # some network file systems have none

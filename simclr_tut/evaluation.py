@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import numbers
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -348,7 +349,8 @@ def interval(values: Iterable[float], top: float | None = None) -> tuple[float, 
 
     Args: top: 1 for shares, 100 for percentages: low and high are then worked out on the scale of
         log-odds, ln(v / (top - v)), and never leave 0 to ``top``. None: on the values themselves.
-    Raises: ValueError for no value, values that are not finite, or outside 0 to ``top``.
+    Raises: ValueError for no value, values that are not finite, or outside 0 to ``top``; TypeError
+        for values that are no numbers.
     Explained in notebooks/05 and 06.
     """
     from scipy.special import expit, logit
@@ -358,7 +360,7 @@ def interval(values: Iterable[float], top: float | None = None) -> tuple[float, 
         values = np.asarray(list(values), dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"values must be numbers; got {values!r:.60}.") from error
-    if top is not None and (not isinstance(top, int | float) or not 0 < top < 1e100):
+    if top is not None and (not isinstance(top, numbers.Real) or not 0 < top < 1e30):
         raise ValueError(f"top must be None or a number above 0; got {top!r:.60}.")
     if len(values) == 0 or not (abs(values) < 1e100).all():
         raise ValueError("interval needs at least one value, and finite values; got "

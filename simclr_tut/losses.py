@@ -10,7 +10,7 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import torch
 from torch.nn import functional as F
@@ -349,6 +349,8 @@ def _check_temperature(temperature: float) -> None:
         temperature = temperature.item()  # it may be learnt
     if not isinstance(temperature, numbers.Real):
         raise TypeError(f"temperature must be one number; got {temperature!r:.60}.")
+    with suppress(OverflowError):  # a whole number beyond float: too large below
+        temperature = float(temperature)
     if not 0 < temperature <= 1e308:
         raise ValueError(f"temperature must be above 0 and finite; got {temperature!r:.60}. "
                          "Chen et al. 2020 use 0.1 to 0.5.")

@@ -62,7 +62,7 @@ def hflip(images: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
 
 
 def adjust_brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Multiply each image by its factor, ``(N,)`` from 0 up, and clamp to [0, 1].
+    """Multiply each image by its factor, ``(N,)`` float from 0 up, and clamp to [0, 1].
 
     Source: equals torchvision's adjust_brightness. Explained in notebooks/01.
     """
@@ -74,7 +74,7 @@ def adjust_brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tenso
 def adjust_contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Blend each image with its mean grey; factor 1 changes nothing, 0 leaves the grey.
 
-    Args: factor: ``(N,)`` from 0 up.  Source: equals torchvision's adjust_contrast.
+    Args: factor: ``(N,)`` float from 0 up.  Source: equals torchvision's adjust_contrast.
     """
     images = _check_images(images)
     _check_draw(images, "factor", factor=factor)
@@ -86,7 +86,7 @@ def adjust_contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 def adjust_saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Blend each image with its grey version; factor 1 changes nothing, 0 leaves grey.
 
-    Args: factor: ``(N,)`` from 0 up.  Source: equals torchvision's adjust_saturation.
+    Args: factor: ``(N,)`` float from 0 up.  Source: equals torchvision's adjust_saturation.
     """
     images = _check_images(images)
     _check_draw(images, "factor", factor=factor)
@@ -572,9 +572,10 @@ def _check_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.T
                         f"{getattr(boxes, 'dtype', type(boxes).__name__)}.")
     if boxes.shape != (len(images), 4):
         raise ValueError(f"boxes must be ({len(images)}, 4); got {tuple(boxes.shape)}.")
-    top, left, height, width = boxes.double().unbind(1)  # whole numbers of 64 bits would wrap
-    inside = ((top >= 0) & (left >= 0) & (height >= 1) & (width >= 1)
-              & (top + height <= images.shape[2]) & (left + width <= images.shape[3]))
+    top, left, height, width = boxes.unbind(1)
+    high, wide = images.shape[2:]  # subtracted below, since a sum of large numbers would wrap
+    inside = ((top >= 0) & (left >= 0) & (height >= 1) & (width >= 1) & (top < high)
+              & (left < wide) & (height <= high - top) & (width <= wide - left))
     if not inside.all():
         raise ValueError(f"boxes must lie inside the {images.shape[2]} x {images.shape[3]} "
                          f"images; got {boxes[~inside][0].tolist()} (top, left, height, width).")

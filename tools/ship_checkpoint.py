@@ -16,6 +16,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -39,7 +40,6 @@ def shrink(source: Path, target: Path) -> None:
     recipe = models.load_recipe(source)
     save_file(tensors, target, metadata={"recipe": json.dumps(recipe, sort_keys=True)})
     if target.stat().st_size > LIMIT:
-        target.unlink()
         raise SystemExit(f"{source} exceeds {LIMIT:,} bytes even in 16 bits.")
 
 
@@ -63,6 +63,8 @@ def shipped_before(target: Path) -> dict[str, str]:
     """Return the commit that put the file into the package, and its day."""
     git = subprocess.run(["git", "log", "-1", "--format=%h %cs", "--", str(target)],
                          capture_output=True, text=True, cwd=ROOT, check=True)
+    if not git.stdout.strip():
+        raise SystemExit(f"{target} was never committed: give the weights of the run itself.")
     commit, day = git.stdout.split()
     return {"commit": commit, "date": day}
 
@@ -77,13 +79,18 @@ def main() -> None:
     arguments = parser.parse_args()
     target = ASSETS / f"{arguments.name}.safetensors"
     facts = provenance(arguments.command)
-    if arguments.weights.resolve() != target:
-        shrink(arguments.weights, target)
-    else:
-        facts |= shipped_before(target)
     facts["threads"] = arguments.threads or facts["threads"]
-    facts |= models.load_recipe(target) | scores(target)  # seconds, steps and seed of the training
-    facts["sha256"] = hashlib.sha256(target.read_bytes()).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        made = target
+        if arguments.weights.resolve() == target:
+            facts |= shipped_before(target)
+        else:
+            made = Path(folder) / target.name  # takes its place below, when all is known to work
+            shrink(arguments.weights, made)
+        facts |= models.load_recipe(made) | scores(made)  # seconds, steps, seed of the training
+        content = made.read_bytes()
+    target.write_bytes(content)
+    facts["sha256"] = hashlib.sha256(content).hexdigest()
     listed = ASSETS / "checkpoints.json"
     shipped = json.loads(listed.read_text()) if listed.exists() else {}
     shipped[arguments.name] = dict(sorted(facts.items()))
