@@ -23,6 +23,9 @@ FORMAT = 2  # 2: the checksum covers history and recipe, the facts the pictures 
 _FREE = ("draws", "eval_every", "tsne_images", "monitor_images", "test_images")
 _STATE = {"momentum_buffer": "momentum"}  # the optimizer's name for a tensor: ours in the file
 
+# What reading a file of any content may raise.
+_UNREADABLE = (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError)
+
 
 class Checkpoint:
     """A run that can go on: weights and momentum as safetensors, the history as JSON inside.
@@ -52,8 +55,7 @@ class Checkpoint:
     def step(self) -> int:
         """The step of the newest whole run on disk, whichever process wrote it; 0 without one."""
         for path in (self.path, self.previous):
-            with suppress(SafetensorError, OSError, RuntimeError, LookupError, TypeError,
-                          ValueError):
+            with suppress(*_UNREADABLE):
                 return len(json.loads(_read(path)[0]["history"])["loss"])
         return 0
 
@@ -103,8 +105,7 @@ class Checkpoint:
                 break
             except FileNotFoundError:
                 continue
-            except (SafetensorError, OSError, RuntimeError, LookupError, TypeError,
-                    ValueError) as error:
+            except _UNREADABLE as error:
                 problems.append(f"{path} is no whole checkpoint of this course ({error})")
         else:
             raise ValueError(f"{'; '.join(problems)}. Delete it to start afresh.")

@@ -97,7 +97,10 @@ def _address(name: str) -> str:
 
 
 def _take_place(path: Path, target: Path) -> None:
-    """Move a whole folder to its name, over a broken one."""
+    """Move a whole folder to its name, over a broken one.
+
+    Where locks are unknown another process may have been first.
+    """
     if target.exists():
         shutil.rmtree(target, ignore_errors=True)
     try:

@@ -70,12 +70,11 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
         warnings.warn(f"{len(left_out)} of {len(files) + len(unread)} files under "
                       f"{_printable(root.name)} could not be read and were left out: {shown}",
                       stacklevel=4)
-    owners = [_owner(name) for name in names]
-    everyone = list(owners)
+    owners = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
+    everyone = {owner for owner in owners if owner is not None}
     if other is not None:  # a class may be in one of the splits only; broken files count in both
-        for place, listed in ((base, files), (other, _find(other)[0])):
-            everyone += [_owner(path.relative_to(place)) for path in listed]
-    classes = sorted({owner for owner in everyone if owner is not None})
+        everyone.update(_with_pictures(base), _with_pictures(other))
+    classes = sorted(everyone)
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number.get(owner, -1) for owner in owners], dtype=torch.int64)
     return Folder(images, labels, tuple(map(_printable, classes)), tuple(left_out))
@@ -92,10 +91,12 @@ def decode(path: Path | BinaryIO, size: int) -> np.ndarray:
     return np.asarray(_to_rgb(square)).transpose(2, 0, 1)
 
 
-def _owner(path: str | Path) -> str | None:
-    """The class of a picture: the first folder of its path, if it lies in one."""
-    parts = Path(path).parts
-    return parts[0] if len(parts) > 1 else None
+def _with_pictures(folder: Path) -> Iterator[str]:
+    """Names of the folders below that hold a picture; none where they may not be listed."""
+    with suppress(PermissionError):
+        for below in sorted(folder.iterdir()):
+            if below.is_dir() and not hidden(below.name) and _find(below, first=True)[0]:
+                yield below.name
 
 
 def _loose(folder: Path) -> list[Path]:
@@ -112,9 +113,7 @@ def _base(root: Path, split: str) -> tuple[Path, Path | None]:
     parts = {p.name.lower(): p for p in sorted(root.iterdir())  # "train" over "Train"
              if p.name.lower() in ("train", "test") and p.is_dir()}
     if len(parts) == 1:  # beside folders of pictures "train" may be a class, as bus and car are
-        others = (p for p in sorted(root.iterdir()) if p.name.lower() not in _SPLITS and p.is_dir()
-                  and not hidden(p.name))
-        if any(_find(other, first=True)[0] for other in others):
+        if any(name.lower() not in _SPLITS for name in _with_pictures(root)):
             parts = {}
     if split in parts:
         return parts.pop(split), next(iter(parts.values()), None)

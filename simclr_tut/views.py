@@ -509,12 +509,15 @@ def _check_size(size: int) -> None:
 def _check_whole(**numbers: int) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
-            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}.")
+            raise ValueError(f"{name} must be a whole number, at least 1 and below 2**31; got "
+                             f"{value!r}.")
 
 
 def _check_turn(turn: torch.Tensor) -> None:
     if not isinstance(turn, torch.Tensor) or turn.dim() != 1 or not turn.is_floating_point():
-        raise TypeError(f"turn must be a tensor (N,); got {getattr(turn, 'shape', type(turn))}.")
+        raise TypeError("turn must be a float tensor (N,); got "
+                        f"{getattr(turn, 'dtype', type(turn).__name__)} "
+                        f"{tuple(getattr(turn, 'shape', ()))}.")
     if turn.device.type == "cpu" and not (turn.abs() <= _LARGEST).all():
         raise ValueError(f"turn must be finite, and at most {_LARGEST:g}; got NaN or more.")
 

@@ -19,8 +19,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -33,12 +31,11 @@ LIMIT = 5_000_000  # bytes
 
 def shrink(source: Path, target: Path) -> None:
     """Copy weights; matrices become float16 if the file would be too large otherwise."""
-    tensors = load_file(source)
+    model = models.load_weights(source)
     if source.stat().st_size > LIMIT:
-        tensors = {name: value.half() if value.dim() > 1 else value
-                   for name, value in tensors.items()}
-    recipe = models.load_recipe(source)
-    save_file(tensors, target, metadata={"recipe": json.dumps(recipe, sort_keys=True)})
+        for value in (p for p in model.parameters() if p.dim() > 1):
+            value.data = value.data.half()
+    models.save_weights(model, target, models.load_recipe(source))
     if target.stat().st_size > LIMIT:
         raise SystemExit(f"{source} exceeds {LIMIT:,} bytes even in 16 bits.")
 
