@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import time
-import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from simclr_tut import __version__
+from simclr_tut import __version__, config
 
 FORMAT = 2  # 2: the checksum covers history and recipe, the facts the pictures and views
 # What may differ between the run on disk and the run that goes on: none of it moves a weight.
@@ -51,6 +50,14 @@ class Checkpoint:
     def exists(self) -> bool:
         """Whether there is a run to go on with."""
         return self.path.exists() or self.previous.exists()
+
+    def begin(self, history: object) -> bool:
+        """Write the plan, which shows a full disk at once; False if another process has begun."""
+        with config.alone(self.path.with_suffix(".lock")):
+            if self.exists():
+                return False
+            self.save(history)
+            return True
 
     def step(self) -> int:
         """The step of the newest whole run on disk, whichever process wrote it; 0 without one."""
@@ -93,7 +100,7 @@ class Checkpoint:
                        "Free some space or choose another folder")
             if must:
                 raise OSError(f"{message}, then call pretrain again.") from error
-            warnings.warn(f"{message}; training goes on and will try again.", stacklevel=3)
+            config.warn(f"{message}; training goes on and will try again.", stacklevel=4)
         self._sweep()
 
     def load(self, history: object) -> None:
@@ -112,7 +119,7 @@ class Checkpoint:
         self._refuse_another_run(path, header, tensors)
         self.newest_is_whole = path == self.path
         if problems:
-            warnings.warn(f"{problems[0]}; going on from the one before it.", stacklevel=3)
+            config.warn(f"{problems[0]}; going on from the one before it.", stacklevel=4)
         for name, value in json.loads(header["history"]).items():
             setattr(history, name, value)
         history.interrupted = False

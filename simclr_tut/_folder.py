@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import struct
@@ -19,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
 from simclr_tut import config
@@ -67,9 +69,9 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
             "best as CLASS/picture.jpg.")
     if left_out:
         shown = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
-        warnings.warn(f"{len(left_out)} of {len(files) + len(unread)} files under "
-                      f"{_printable(root.name)} could not be read and were left out: {shown}",
-                      stacklevel=4)
+        config.warn(f"{len(left_out)} of {len(files) + len(unread)} files under "
+                    f"{_printable(root.name)} could not be read and were left out: {shown}",
+                    stacklevel=4)
     owners = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
     everyone = {owner for owner in owners if owner is not None}
     if other is not None:  # a class may be in one of the splits only; broken files count in both
@@ -82,13 +84,34 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
 
 def decode(path: Path | BinaryIO, size: int) -> np.ndarray:
     """Return the middle square of a picture, upright, ``(3, size, size)`` uint8."""
-    with Image.open(path, formats=_KINDS) as picture:
-        picture.draft("RGB", (2 * size, 2 * size))  # a huge JPEG is decoded at a lower resolution
+    with _open(path, size) as picture:
         upright = picture
         with suppress(SyntaxError, ValueError, TypeError, LookupError, struct.error):
             upright = ImageOps.exif_transpose(picture)  # broken notes turn no picture
         square = _middle(upright, size)
     return np.asarray(_to_rgb(square)).transpose(2, 0, 1)
+
+
+def _open(path: Path | BinaryIO, size: int) -> Image.Image:
+    """Open a picture, a JPEG at the lowest resolution that serves ``size``.
+
+    So a JPEG may be larger than what Pillow takes for an attack, unless it is progressive: of
+    such a file all coefficients are held in memory.
+    """
+    enough = (2 * size, 2 * size)
+    try:
+        picture = Image.open(path, formats=_KINDS)
+        picture.draft("RGB", enough)
+        return picture
+    except Image.DecompressionBombError:
+        with suppress(SyntaxError):  # no JPEG
+            large = JpegImageFile(path)
+            large.draft("RGB", enough)
+            if (math.prod(large.size) <= 2 * Image.MAX_IMAGE_PIXELS
+                    and not large.info.get("progressive")):
+                return large
+            large.close()
+        raise
 
 
 def _with_pictures(folder: Path) -> Iterator[str]:

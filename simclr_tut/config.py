@@ -10,6 +10,8 @@ import math
 import numbers
 import os
 import random
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -253,6 +255,17 @@ def home() -> Path:
     return folder
 
 
+def warn(message: str, stacklevel: int) -> None:
+    """Warn of what costs nothing; where warnings are errors print it, for an error costs the run.
+
+    Args: stacklevel: as of ``warnings.warn``, counted from the caller.
+    """
+    try:
+        warnings.warn(message, stacklevel=stacklevel + 1)
+    except UserWarning:
+        sys.stderr.write(f"{message}\n")
+
+
 @contextmanager
 def alone(lock: Path) -> Iterator[bool]:
     """Hold ``lock`` while no other process of this machine does; False where locks are unknown."""
@@ -264,7 +277,7 @@ def alone(lock: Path) -> Iterator[bool]:
     while True:
         try:
             file = open(lock, "w")
-        except PermissionError:  # left by another account
+        except OSError:  # left by another account, or nothing can be written here
             yield False
             return
         with file:

@@ -176,7 +176,8 @@ def pretrain(
     beside = () if labels is None else (_near(labels),)
 
     def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
-        made = views(images[chosen]) if size is None else views(images[chosen], size=size)
+        batch = _take(images, chosen)
+        made = views(batch) if size is None else views(batch, size=size)
         return (*made, *(values[chosen] for values in beside))
 
     facts = {f"views.{name}": value for name, value in getattr(views, "settings", {}).items()}
@@ -222,7 +223,7 @@ def train_supervised(
     images, labels = _near(images), _near(labels)
 
     def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
-        return augment(images[chosen]), labels[chosen]
+        return augment(_take(images, chosen)), labels[chosen]
 
     return _run(model, len(images), make_inputs, objective, recipe, on_epoch, None)
 
@@ -339,14 +340,15 @@ def _run(
     checkpoint = Checkpoint(Path(folder), model, optimizer, {
         **asdict(recipe), "images": n, "processes": world, **(facts or {})}) if folder else None
     with torch.random.fork_rng():
-        if checkpoint and _parallel.agree(checkpoint.exists()):
-            checkpoint.load(history)
-        else:
+        begun = checkpoint and _parallel.agree(checkpoint.exists())
+        if not begun:
             steps = _plan_steps(trained, optimizer, make_inputs, step_objective, recipe, n, batch,
                                 per_epoch)
             history.steps = int(_parallel.agree(steps))
-            if checkpoint and rank == 0:
-                checkpoint.save(history)  # keeps the plan, and shows a full disk at once
+            if checkpoint:  # the first process keeps the plan, unless another run has begun there
+                begun = _parallel.agree(rank == 0 and not checkpoint.begin(history))
+        if begun:
+            checkpoint.load(history)
         pending: list[torch.Tensor] = []  # losses still on the device
         fetch_every = _fetch_every(device)
         first_full = round(recipe.small_share * history.steps) if recipe.small_size else 0
@@ -515,8 +517,19 @@ def _fingerprint(*tensors: torch.Tensor) -> str:
 
 
 def _near(tensor: torch.Tensor) -> torch.Tensor:
-    """Put a data set on the accelerator as uint8, so that the loop copies nothing."""
-    return tensor.to(pick_device())
+    """Put a data set on the accelerator as uint8, so that the loop copies nothing.
+
+    One that would take more than half of its free memory stays: its batches are copied.
+    """
+    device = pick_device()
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info()[0] / 2:
+        return tensor
+    return tensor.to(device)
+
+
+def _take(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The chosen pictures, where ``chosen`` is."""
+    return images[chosen.to(images.device)].to(chosen.device)
 
 
 def _check_tensors(images: torch.Tensor, labels: torch.Tensor | None) -> None:

@@ -152,6 +152,20 @@ def test_tiny_huge_and_narrow(mine, size):
     assert data.load_dataset(mine, size=24).images.shape == (2, 3, 24, 24)
 
 
+def test_a_jpeg_beyond_pillows_limit_is_decoded_at_an_eighth(mine, monkeypatch):
+    put(mine / "a.jpg", (200, 30, 60), size=(400, 300))
+    put(mine / "b.png", size=(400, 300))
+    put(mine / "c.png", size=(8, 8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)  # as if they had hundreds of megapixels
+    with pytest.warns(UserWarning, match="1 of 3 files.*b.png"):
+        found = data.load_dataset(mine, size=8)
+    assert len(found) == 2 and Image.MAX_IMAGE_PIXELS == 5_000
+    assert (found.images[0].float().mean((1, 2)) - torch.tensor([200, 30, 60])).abs().max() < 6
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # even an eighth is too large
+    with pytest.warns(UserWarning, match="2 of 3 files.*a.jpg.*DecompressionBombError"):
+        assert len(data.load_dataset(mine, size=9)) == 1
+
+
 def test_the_middle_square_is_kept_and_scaled_as_pillow_does(mine):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(mine / "a.png")
@@ -559,6 +573,15 @@ def test_a_path_that_is_long_and_not_ascii(mine):
         warnings.simplefilter("error")
         found = data.load_dataset(mine)
     assert found.classes == ("Füße",) and found.images.max() == 5
+
+
+def test_broken_pictures_end_nothing_where_warnings_are_errors(mine, capsys):
+    put(mine / "a.png")
+    (mine / "b.png").write_bytes(b"no picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(data.load_dataset(mine)) == 1
+    assert "1 of 2 files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "32"])

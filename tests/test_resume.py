@@ -450,6 +450,73 @@ def test_a_disk_that_is_full_for_a_while_stops_nothing(tmp_path, unbroken, monke
     assert _steps(tmp_path / "run.safetensors") == 8
 
 
+def test_a_full_disk_ends_no_run_where_warnings_are_errors(tmp_path, unbroken, monkeypatch,
+                                                           capsys):
+    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
+    write, calls = _checkpoint._write, []
+
+    def sometimes(path, content):
+        calls.append(1)
+        (full if 3 < len(calls) < 6 else write)(path, content)
+
+    monkeypatch.setattr(_checkpoint, "_write", sometimes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weights, _ = train(tmp_path)
+    assert same(weights, unbroken[0]) and "training goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, lr=0.5)], ids=["same", "another"])
+def test_a_run_that_began_in_the_folder_while_this_one_was_planned_is_kept(
+        tmp_path, unbroken, monkeypatch, recipe):
+    plan = training._plan_steps
+
+    def slowly(*arguments):
+        monkeypatch.setattr(training, "_plan_steps", plan)
+        train(tmp_path)  # another notebook
+        return 5
+
+    monkeypatch.setattr(training, "_plan_steps", slowly)
+    if recipe == RECIPE:
+        weights, history = train(tmp_path, seed=99)
+        assert same(weights, unbroken[0]) and history.steps == 8
+    else:
+        with pytest.raises(ValueError, match="belongs to a run with another recipe.*lr"):
+            train(tmp_path, recipe=recipe)
+        assert _steps(tmp_path / "run.safetensors") == 8
+
+
+def _begin(folder, lr, start, answers):
+    torch.set_num_threads(1)
+    write = _checkpoint._write
+
+    def slowly(path, content):
+        time.sleep(0.5)
+        write(path, content)
+
+    _checkpoint._write = slowly
+    start.wait()
+    try:
+        answers.put((lr, train(folder, recipe=replace(RECIPE, lr=lr))[1].steps))
+    except ValueError as error:
+        answers.put((lr, str(error)))
+
+
+def test_of_two_recipes_that_begin_in_one_folder_at_once_one_is_refused(tmp_path):
+    start, answers = FORKSERVER.Event(), FORKSERVER.Queue()
+    both = [FORKSERVER.Process(target=_begin, args=(tmp_path, lr, start, answers))
+            for lr in (0.1, 0.2)]
+    for process in both:
+        process.start()
+    start.set()
+    found = dict(answers.get(timeout=120) for _ in both)
+    for process in both:
+        process.join(60)
+    (winner,) = (lr for lr, said in found.items() if said == 8)
+    assert "another recipe" in found[{0.1: 0.2, 0.2: 0.1}[winner]]
+    assert train(tmp_path, recipe=replace(RECIPE, lr=winner))[1].steps == 8
+
+
 def test_a_disk_that_stays_full_ends_with_an_error_and_the_last_good_one(tmp_path, unbroken,
                                                                          monkeypatch):
     network = model()
