@@ -48,7 +48,7 @@ def experiments() -> dict[str, list[dict]]:
     """Return every experiment, the most wanted first: a list of settings, each a dict of axes."""
     pairs = [(a, b) for i, a in enumerate(AUGMENTATIONS) for b in AUGMENTATIONS[i:]]
     return {
-        "shortcut": [{"policy": p, "steps": 1200, "crop": [0.5, 1.0]} for p in POLICIES],
+        "shortcut": [{"policy": p, "steps": 1200, "crop": [0.4, 1.0]} for p in POLICIES],
         "composition": [{"first": a, "second": b, "branches": branches}
                         for branches in ("both", "one") for a, b in pairs],
         "temperature": [{"temperature": t} for t in (0.05, 0.1, 0.2, 0.5, 1.0)],
