@@ -71,9 +71,9 @@ def multi_view_nt_xent(z: Sequence[torch.Tensor], temperature: float = 0.5) -> t
     similarity = (unit / temperature) @ unit.T  # (VN, VN)
     similarity.masked_fill_(image[:, None] == image, -torch.inf)
     negatives = similarity.logsumexp(dim=1).view(views, 1, n)
-    view = unit.view(views, n, -1)
+    by_view = unit.view(views, n, -1)
     # [a, b, i]: image i in view a, the anchor, and in view b
-    positive = torch.einsum("aid,bid->abi", view, view) / temperature  # (V, V, N)
+    positive = torch.einsum("aid,bid->abi", by_view, by_view) / temperature  # (V, V, N)
     loss = torch.logaddexp(positive, negatives) - positive
     itself = torch.eye(views, device=unit.device)[:, :, None]
     return (loss * (1 - itself)).sum() / (views * (views - 1) * n)
@@ -125,7 +125,8 @@ def loss_floor(n: int, temperature: float, views: int = 2) -> float:
 def progress(loss: float, n: int, temperature: float, views: int = 2) -> float:
     """Share of the way from chance (0) to floor (1) that an NT-Xent of N images has come.
 
-    Compares runs of different N and temperature. Below 0: worse than chance. Above 1: no NT-Xent.
+    Compares runs of different N at one temperature. Below 0: worse than chance. Above 1: no
+    NT-Xent.
     Raises: ValueError as ``loss_floor``, or if the loss is not finite. Explained in notebooks/07.
     """
     chance, floor = chance_loss(n, views), loss_floor(n, temperature, views)

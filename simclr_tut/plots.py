@@ -172,9 +172,10 @@ def bars(names: Sequence[str], values: Sequence[float], errors=None, title: str 
     """Draw one labelled bar a name; ``baseline`` draws named horizontal lines."""
     fig, axes = figure(title=title)
     ax = axes[0, 0]
-    colors = [METHOD_COLORS.get(n, BLUE) for n in names]
+    colors = [METHOD_COLORS.get(n.removesuffix(", whitened"), BLUE) for n in names]
     drawn = ax.bar([textwrap.fill(n, 14) for n in names], values, yerr=errors, color=colors,
-                   edgecolor="black", linewidth=0.6, capsize=3)
+                   edgecolor="black", linewidth=0.6, capsize=3,
+                   hatch=["///" if n.endswith("whitened") else "" for n in names])
     ax.bar_label(drawn, fmt=f"%.{digits}f", fontsize=9, padding=2)
     if baseline:
         ax.set_xlim(-0.6, len(names) + 0.1)  # room for the lines' names beside the last bar
@@ -245,7 +246,7 @@ def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
             color, marker = look(style)
             ax.errorbar(mean, np.arange(len(names)) + 0.2 * (i - (count - 1) / 2),
                         xerr=(mean - low, high - mean), fmt=marker, color=color, markersize=5,
-                        capsize=2, linewidth=1.2, label=label)
+                        capsize=2, linewidth=1.2, label=None if label == part["title"] else label)
             style += 1
         for i, (label, value) in enumerate(part.get("lines", {}).items()):
             ax.axvline(value, color="0.35", linestyle=("--", ":", "-.")[i % 3], label=label)
@@ -254,7 +255,8 @@ def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
         ax.set_title(textwrap.fill(part["title"], 40), fontsize=10)
         ax.grid(axis="y", color="0.9", linewidth=0.6)
         below = 0.45 / (0.6 + 0.3 * len(names))  # half an inch, in heights of the axes
-        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -below))
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -below))
     return fig
 
 

@@ -118,12 +118,14 @@ def augmentation_strengths(images: torch.Tensor, seed: int = 0, show: bool = Tru
 def temperature_circle(show: bool = True) -> Explorer:
     """Move the temperature and the near negative, and see who is pulled and pushed. Notebook 03."""
     def draw(temperature: float, near: int) -> tuple:
-        angle = torch.tensor([0.0, 40.0, -float(near), 180.0]).deg2rad()
+        angle = torch.tensor([0.0, 40.0, -float(near), 120.0]).deg2rad()
         points = torch.stack([angle.cos(), angle.sin()], 1)
         p = (points[1:] @ points[0] / temperature).softmax(0)
         force = torch.stack([1 - p[0], -p[1], -p[2]])[:, None] * points[0]
+        force = force - (force * points[1:]).sum(1, keepdim=True) * points[1:]  # along the circle
         arrows = torch.cat([0 * points[:1], 0.7 * force / force.abs().max().clamp_min(1e-9)])
-        share = float(p[1] / (p[1] + p[2]))
+        _, near_push, far_push = force.norm(dim=1)
+        share = float(near_push / (near_push + far_push).clamp_min(1e-30))
         sentence = (f"Temperature {temperature:.2f}: the near negative gets {100 * share:.0f} % of "
                     f"the push; the positive's share is {100 * float(p[0]):.0f} %.")
         names = ["anchor", "positive", "near negative", "far negative"]

@@ -223,16 +223,30 @@ def test_the_figure_of_the_speed_run_shows_its_records(tmp_path, monkeypatch):
     for side, minutes, knn_test in (("UvA 17", 1, 0.3), ("lightly, our encoder", 5, 0.5),
                                     ("ours", 1, 0.45), ("ours", 5, 0.6), ("ours", 5, 0.62)):
         append_record(speedrun.FILE, {"part": "train", "side": side, "minutes": minutes,
-                                      "knn_test": knn_test})
+                                      "knn_test": knn_test, "knn_test_whitened": knn_test + 0.1})
     table = speedrun_figure.runs()
     assert list(table) == ["ours", "lightly, our encoder", "UvA 17"]
     assert table["ours"] == {1: [0.45], 5: [0.6, 0.62]}
-    assert "After 5 minutes ours is 11.0 points ahead" in speedrun_figure.finding(table)
+    assert "after 5 minutes ours is 11.0 points ahead" in speedrun_figure.finding(table)
+    table["lightly, our encoder"][5] = [0.4]
+    assert "ours after 1 minute is ahead of lightly's views and loss after 5" == (
+        speedrun_figure.finding(table))
     table["lightly, our encoder"][5] = [0.7]
     assert "9.0 points behind" in speedrun_figure.finding(table)
-    speedrun_figure.draw(table, tmp_path / "docs" / "run.png")
+    both = speedrun_figure.both()
+    speedrun_figure.draw(both, tmp_path / "docs" / "run.png")
     with Image.open(tmp_path / "docs" / "run.png") as picture:
-        assert picture.text["Comment"] == speedrun_figure.fingerprint(table)
+        assert picture.text["Comment"] == speedrun_figure.mark(both)
+    both["whitened h"]["ours"][1] = [0.1]
+    assert picture.text["Comment"] != speedrun_figure.mark(both)
+
+
+def test_the_figure_of_the_speed_run_that_ships_is_of_the_records_that_ship():
+    with Image.open(speedrun_figure.TARGET) as picture:
+        carried = picture.text["Comment"]
+    assert carried == speedrun_figure.mark(speedrun_figure.both()), "tools/speedrun_figure.py"
+    shown = str(speedrun_figure.TARGET.relative_to(speedrun_figure.ROOT))
+    assert shown in (speedrun_figure.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_folder_is_built_and_trained_on_in_processes_of_their_own(tmp_path, monkeypatch):

@@ -41,17 +41,18 @@ def contrast(grey=(0.2989, 0.587, 0.114), whole=False, clamp=True, turned=False)
     return change
 
 
-def two_views(once=False, mirror=0.5, scale=255, shuffle=False, flip=False):
+def two_views(once=False, mirror=0.5, scale=255, shuffle=False, flip=False, offsets=9, top=None):
     def views(images):
         def make():
-            top, left = torch.randint(0, 9, (2, len(images)))
+            upper, left = torch.randint(0, offsets, (2, len(images)))
+            upper = upper if top is None else torch.full_like(upper, top)
             if once:
-                top, left = top[:1].expand(len(images)), left[:1].expand(len(images))
+                upper, left = upper[:1].expand(len(images)), left[:1].expand(len(images))
             flips = torch.rand(len(images)) < mirror
             if once:
                 flips = flips[:1].expand(len(images))
             rows = [p[:, t:t + 24, x:x + 24].float() / scale for p, t, x in
-                    zip(images, top.tolist(), left.tolist(), strict=True)]
+                    zip(images, upper.tolist(), left.tolist(), strict=True)]
             out = torch.stack([r.flip(2) if f else r for r, f in zip(rows, flips, strict=True)])
             return out.roll(1, 0) if shuffle else out
         first = make()
@@ -87,14 +88,15 @@ def stem_with(**changes):
     return change
 
 
-def cost(use_input=False, factor=1.0, drop=None):
+def cost(use_input=False, factor=1.0, drop=None, square=None):
     def count(conv, height, width):
-        side = height if use_input else (
-            height + 2 * conv.padding[0] - conv.kernel_size[0]) // conv.stride[0] + 1
-        value = conv.weight.numel() * side**2 * factor
+        sides = [side if use_input else (
+            side + 2 * conv.padding[0] - conv.kernel_size[0]) // conv.stride[0] + 1
+            for side in (height, width)]
+        places = sides[0] * sides[1] if square is None else sides[square]**2
         divide = {None: 1, "in": conv.in_channels, "out": conv.out_channels,
-                  "kernel": conv.kernel_size[0]**2, "places": side**2}[drop]
-        return value / divide
+                  "kernel": conv.kernel_size[0]**2, "places": places}[drop]
+        return conv.weight.numel() * places * factor / divide
     return count
 
 
@@ -207,6 +209,9 @@ WRONG = [
     ("two_views", two_views(flip=True), "view 1 mirrored"),
     ("two_views", two_views(scale=1), "in [0, 1]"),
     ("two_views", two_views(mirror=0.0), "mirrored"),
+    ("two_views", two_views(mirror=0.1), "one half was asked for"),
+    ("two_views", two_views(offsets=8), "never lies at 8"),
+    ("two_views", two_views(top=0), "top edge never lies at 8"),
     ("two_views", two_views(shuffle=True), "crops of their own picture"),
     ("two_views", lambda x: (two_views()(x)[0],) * 2, "both views are the same"),
     ("two_views", lambda x: x, "return two views"),
@@ -234,6 +239,8 @@ WRONG = [
     ("multiply_adds", cost(drop="out"), "output channels"),
     ("multiply_adds", cost(drop="kernel"), "kernel is missing"),
     ("multiply_adds", cost(factor=2), "two operations"),
+    ("multiply_adds", cost(square=0), "height twice"),
+    ("multiply_adds", cost(square=1), "width twice"),
     ("across_views", losses.nt_xent, "full NT-Xent"),
     ("across_views", across(normal=False), "normalise"),
     ("across_views", across(power=1), "you multiply"),

@@ -166,6 +166,10 @@ WRONG = [
     ("deep_head", head(layer=True), "within one picture"), ("deep_head", head(wide=True), "widths"),
     ("deep_head", head(middle_norm=False, last_norm=False), "batch norm is missing"),
     ("deep_head", head(middle_norm=False), "1 batch norms"),
+    ("deep_head", lambda i, h, o: nn.Sequential(*(m for k, m in enumerate(head()(i, h, o))
+                                                  if k != 5)), "first two batch norms"),
+    ("deep_head", lambda i, h, o: nn.Sequential(*(list(head()(i, h, o))[k] for k in
+                                                  (0, 2, 1, 3, 5, 4, 6, 7))), "first two batch"),
     ("deep_head", lambda i, h, o: nn.Sequential(nn.Linear(h, h), nn.Linear(h, o)), "get through"),
     ("deep_head", nn.Linear(12, 8), "TypeError"),
     ("work_at_20", (20 / 32) ** 2, "input's pixels"), ("work_at_20", 20 / 32, "ratio of sides"),

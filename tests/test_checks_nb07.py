@@ -1,5 +1,7 @@
 """Notebook 07's checkers: the solutions pass, typical mistakes are named, nothing escapes."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -12,8 +14,12 @@ def pairs():
     return torch.randn(8, 4, generator=generator), torch.randn(8, 4, generator=generator)
 
 
-def property_solution(loss):
+def two_values_differ(loss):
     return abs(float(loss(*pairs(), 0.2) - loss(*pairs(), 1.0))) > 1e-3
+
+
+def property_solution(loss):
+    return two_values_differ(loss) and not on_equal_embeddings(loss)
 
 
 def against_the_package(loss):
@@ -31,6 +37,7 @@ TEMPERATURE_PROPERTY = [
     (on_equal_embeddings, "False to everything", 0),
     (lambda loss: not property_solution(loss), "exchanged", 0.5),
     (against_the_package, "not normalised", 0.6),
+    (two_values_differ, "divides its final value", 0.8),
     (lambda loss: "yes", "return True or False", 0),
     (lambda loss: 1 / 0, "ZeroDivisionError", 0),
     (lambda loss: None, "return True or False", 0),
@@ -94,5 +101,18 @@ def test_diagnosis(candidate, said, score):
 
 
 def test_the_diagnosed_floor_is_what_the_text_says():
-    assert round(losses.loss_floor(256, 0.5), 2) == 4.24
+    assert round(losses.loss_floor(256, 0.1), 2) == 0.02
     assert round(losses.chance_loss(256), 2) == 6.24
+
+
+def test_the_log_below_the_floor_is_what_the_bug_can_give():
+    """Without the positive in the denominator the lowest value is that of the best spread."""
+    lowest = math.log(510) - 256 / (255 * 0.1)
+    generator = torch.Generator().manual_seed(0)
+    z = F.normalize(torch.randn(256, 300, generator=generator), dim=1)
+    logits = (torch.cat([z, z]) @ torch.cat([z, z]).T / 0.1).fill_diagonal_(-torch.inf)
+    rows = torch.arange(512)
+    positive = logits[rows, rows.roll(256)]
+    logits[rows, rows.roll(256)] = -torch.inf
+    value = float((logits.logsumexp(1) - positive).mean())
+    assert lowest < value < -0.8 < losses.loss_floor(256, 0.1)

@@ -359,7 +359,9 @@ def test_numpy_s_truth_is_truth():
     np = pytest.importorskip("numpy")
 
     def answer(loss):
-        return np.bool_(abs(float(loss(*batches(), 0.2) - loss(*batches(), 1.0))) > 1e-3)
+        same = torch.ones(8, 4)
+        return np.bool_(abs(float(loss(*batches(), 0.2) - loss(*batches(), 1.0))) > 1e-3
+                        and abs(float(loss(same, same, 0.2) - loss(same, same, 1.0))) < 1e-3)
 
     assert checks.temperature_property(answer).passed
 

@@ -93,7 +93,8 @@ def training(only: float | None = None) -> list[tuple[str, str, str]]:
                                 for name in ("knn_test", "knn_test_whitened"))
                 cells[side] = (f"{plain:.1f} / {white:.1f} % ({found[0]['steps']:,} steps, "
                                f"{len(found)} seed{'s' * (len(found) > 1)})")
-        made.append((f"test kNN on h / whitened h after the steps of {minutes:g} minutes",
+        made.append((f"test kNN on h / whitened h after the steps of {minutes:g} "
+                     f"minute{'s' * (minutes != 1)}",
                      cells.pop("ours", "–"), "; ".join(
                          f"{SIDES[side]} {cell}" for side, cell in cells.items()) or "–"))
     return made

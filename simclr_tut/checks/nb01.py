@@ -111,6 +111,21 @@ def two_views(candidate) -> str:
     if mirrored == 0 or mirrored == found:
         raise Mistake(f"{mirrored} of {found} views are mirrored: draw it with probability one "
                       "half.", 0.8)
+    spots, turned = [], []
+    for view in (v.float() for _ in range(4) for v in call(candidate, images)):
+        for v, grid in zip(view, patches, strict=True):
+            straight, mirror = place(v, grid, lambda v: v), place(v, grid, lambda v: v.flip(2))
+            spots.append(mirror if straight is None else straight)
+            turned.append(straight is None)
+    share = sum(turned) / len(turned)
+    if not 0.35 < share < 0.65:
+        raise Mistake(f"{100 * share:.0f} % of 320 views are mirrored; one half was asked for.",
+                      0.8)
+    for side, seen in (("top", {s // 9 for s in spots if s is not None}),
+                       ("left", {s % 9 for s in spots if s is not None})):
+        if absent := sorted(set(range(9)) - seen):
+            raise Mistake(f"in 320 views the {side} edge never lies at {absent[-1]}; 0 to 8 are "
+                          "possible. (torch.randint leaves its upper end out.)", 0.8)
     return "two draws for every picture, crops of the right picture, half of them mirrored."
 
 

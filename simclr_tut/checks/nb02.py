@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 
 import torch
 from torch import nn
@@ -101,37 +102,40 @@ def head_parameters(candidate) -> str:
 @checker(points=3)
 def multiply_adds(candidate) -> str:
     """``candidate(conv, height, width)``: multiplications of one convolution for one picture."""
-    for conv, side in ((nn.Conv2d(3, 32, 3, padding=1), 32),
-                       (nn.Conv2d(16, 24, 5, stride=2, padding=2, bias=False), 32),
-                       (nn.Conv2d(8, 8, 3), 10)):
+    for conv, height, width in ((nn.Conv2d(3, 32, 3, padding=1), 32, 32),
+                                (nn.Conv2d(16, 24, 5, stride=2, padding=2, bias=False), 32, 32),
+                                (nn.Conv2d(8, 8, 3), 10, 14)):
         with torch.no_grad():
-            out = conv(torch.zeros(1, conv.in_channels, side, side)).shape[-1]
-        weights = conv.weight.numel()
-        value = number(call(candidate, conv, side, side), "the count")
-        compare(value, weights * out * out, (
-            (weights * side * side, "you count the places of the input; with a stride or without "
-                                    "padding the output has fewer.", 0.6),
-            ((weights + conv.out_channels) * out * out,
+            high, wide = conv(torch.zeros(1, conv.in_channels, height, width)).shape[2:]
+        weights, places, kernel = conv.weight.numel(), high * wide, conv.kernel_size[0]
+        value = number(call(candidate, conv, height, width), "the count")
+        compare(value, weights * places, (
+            (weights * high * high, "you use the height twice; a picture need not be square.", 0.8),
+            (weights * wide * wide, "you use the width twice; a picture need not be square.", 0.8),
+            (weights * height * width, "you count the places of the input; with a stride or "
+                                       "without padding the output has fewer.", 0.6),
+            ((weights + conv.out_channels) * places,
              "you count the bias; it is added, and nothing is multiplied by it.", 0.8),
-            (weights * ((side - conv.kernel_size[0]) // conv.stride[0] + 1) ** 2,
+            (weights * math.prod((side - kernel) // conv.stride[0] + 1
+                                 for side in (height, width)),
              "the padding is left out: the output is larger by it.", 0.7),
-            ((weights + conv.out_channels) * side * side,
+            ((weights + conv.out_channels) * height * width,
              "you count the bias, and the places of the input in place of those of the output.",
              0.4),
             (weights, "those are the weights. Each is used at every place of the output.", 0.3),
-            (conv.out_channels * conv.kernel_size[0] ** 2 * out * out,
+            (conv.out_channels * kernel**2 * places,
              "the input channels are missing: each output reads all of them.", 0.5),
-            (conv.in_channels * conv.kernel_size[0] ** 2 * out * out,
+            (conv.in_channels * kernel**2 * places,
              "the output channels are missing.", 0.5),
-            (conv.in_channels * conv.out_channels * out * out,
+            (conv.in_channels * conv.out_channels * places,
              "the kernel is missing: each output reads k x k places.", 0.5),
-            (2 * weights * out * out, "you count a multiply-add as two operations; count one.",
+            (2 * weights * places, "you count a multiply-add as two operations; count one.",
              0.8),
-            (conv.out_channels * out * out, "those are the outputs; each takes many products.",
+            (conv.out_channels * places, "those are the outputs; each takes many products.",
              0.3),
-        ), f"for {conv} on {side} x {side} you return {value:.6g}. Weights times places of the "
+        ), f"for {conv} on {height} x {width} you return {value:.6g}. Weights times places of the "
            "output.", 1e-9)
-    return "right with padding, with stride, and without either."
+    return "right with padding, with stride, and without either, for any height and width."
 
 
 @checker(points=3, answers=(models.ProjectionHead,))
@@ -179,6 +183,12 @@ def deep_head(candidate) -> str:
     if len(norms) != 3 or float((spread - 1).abs().max()) > 0.05:
         raise Mistake(f"there are {len(norms)} batch norms; one after each of the three linear "
                       "layers was asked for.", 0.5)
+    kinds = [type(m) for m in head] if isinstance(head, nn.Sequential) else []
+    wanted = [nn.Linear, nn.BatchNorm1d, nn.ReLU] * 3
+    if set(kinds) == set(wanted) and kinds != wanted[:-1]:
+        raise Mistake("a ReLU belongs after the first two batch norms, and nowhere else: linear, "
+                      "batch norm, ReLU, twice; then linear, batch norm. Yours: "
+                      + ", ".join(kind.__name__ for kind in kinds) + ".", 0.6)
     if any(m.bias is not None for m in linear):
         raise Mistake("all right but for a bias in front of a batch norm, which subtracts it "
                       "again: bias=False.", 0.8)
