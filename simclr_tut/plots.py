@@ -233,7 +233,8 @@ def dots(names: Sequence[str], parts: Sequence[dict], title: str) -> Figure:
     """Draw one row a name and panels side by side that share the rows.
 
     Args: parts: each with title, xlabel, lines (named vertical ones, optional) and series:
-        ``{label: one entry a name}``, an entry being (mean, low, high), a number, or None.
+        ``{label: one entry a name}``, an entry being (mean, low, high), a number, or None. A
+        series that has its panel's title is not named again.
     """
     fig, axes = figure(1, len(parts), 1.9 + 0.3 * len(names), title)
     style = 0  # a colour and marker of its own for each series of all panels

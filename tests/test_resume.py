@@ -435,15 +435,20 @@ def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_is_full_for_a_while_stops_nothing(tmp_path, unbroken, monkeypatch):
+def full_until_write(last, monkeypatch):
+    """Save after every step, and fail from the fourth write to the one before ``last``."""
     monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
     write, calls = _checkpoint._write, []
 
     def sometimes(path, content):
         calls.append(1)
-        (full if 3 < len(calls) < 10 else write)(path, content)
+        (full if 3 < len(calls) < last else write)(path, content)
 
     monkeypatch.setattr(_checkpoint, "_write", sometimes)
+
+
+def test_a_disk_that_is_full_for_a_while_stops_nothing(tmp_path, unbroken, monkeypatch):
+    full_until_write(10, monkeypatch)
     with pytest.warns(UserWarning, match="No space left.*training goes on"):
         weights, history = train(tmp_path)
     assert same(weights, unbroken[0]) and len(history.loss) == 8
@@ -452,14 +457,7 @@ def test_a_disk_that_is_full_for_a_while_stops_nothing(tmp_path, unbroken, monke
 
 def test_a_full_disk_ends_no_run_where_warnings_are_errors(tmp_path, unbroken, monkeypatch,
                                                            capsys):
-    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
-    write, calls = _checkpoint._write, []
-
-    def sometimes(path, content):
-        calls.append(1)
-        (full if 3 < len(calls) < 6 else write)(path, content)
-
-    monkeypatch.setattr(_checkpoint, "_write", sometimes)
+    full_until_write(6, monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         weights, _ = train(tmp_path)

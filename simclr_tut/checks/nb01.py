@@ -88,14 +88,19 @@ def two_views(candidate) -> str:
         apart = (grid - turn(view)[:, None, None]).abs().amax((0, 3, 4)).flatten()
         return int(apart.argmin()) if float(apart.min()) < 2e-3 else None
 
-    plain, mirror, upside = (
-        [[place(v, grid, turn) for v, grid in zip(view, patches, strict=True)]
-         for view in (view1, view2)]
-        for turn in (lambda v: v, lambda v: v.flip(2), lambda v: v.flip(1)))
-    where = [[a if a is not None else b for a, b in zip(one, two, strict=True)]
-             for one, two in zip(plain, mirror, strict=True)]
+    def places(view: torch.Tensor, turn) -> list[int | None]:
+        return [place(v, grid, turn) for v, grid in zip(view, patches, strict=True)]
+
+    def located(view: torch.Tensor) -> tuple[list[int | None], list[bool]]:
+        """Where each crop was taken, and which are not as they stand in the picture."""
+        plain, mirror = places(view, lambda v: v), places(view, lambda v: v.flip(2))
+        return ([b if a is None else a for a, b in zip(plain, mirror, strict=True)],
+                [a is None for a in plain])
+
+    where = [located(view)[0] for view in (view1, view2)]
     found = sum(spot is not None for spot in where[0])
-    if sum(spot is not None for spot in upside[0]) > max(5, 40 - found - 3):
+    upside = places(view1, lambda v: v.flip(1))
+    if sum(spot is not None for spot in upside) > max(5, 40 - found - 3):
         raise Mistake("some views stand on their head: mirror left and right, the last dimension "
                       "(2 of one picture, 3 of a batch).", 0.6)
     if found < 38:
@@ -107,16 +112,9 @@ def two_views(candidate) -> str:
                       "their picture: make them as you make view 1.", 0.5)
     if sum(a == b for a, b in zip(*where, strict=True)) > 20:
         raise Mistake("both views show the same place: draw the crop anew for the second.", 0.5)
-    mirrored = sum(a is None and b is not None for a, b in zip(plain[0], mirror[0], strict=True))
-    if mirrored == 0 or mirrored == found:
-        raise Mistake(f"{mirrored} of {found} views are mirrored: draw it with probability one "
-                      "half.", 0.8)
-    spots, turned = [], []
-    for view in (v.float() for _ in range(4) for v in call(candidate, images)):
-        for v, grid in zip(view, patches, strict=True):
-            straight, mirror = place(v, grid, lambda v: v), place(v, grid, lambda v: v.flip(2))
-            spots.append(mirror if straight is None else straight)
-            turned.append(straight is None)
+    more = [located(view.float()) for _ in range(4) for view in call(candidate, images)]
+    spots = [spot for part, _ in more for spot in part]
+    turned = [mirror for _, part in more for mirror in part]
     share = sum(turned) / len(turned)
     if not 0.35 < share < 0.65:
         raise Mistake(f"{100 * share:.0f} % of 320 views are mirrored; one half was asked for.",
