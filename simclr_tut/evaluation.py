@@ -139,7 +139,7 @@ def whiten(bank: torch.Tensor, *others: torch.Tensor,
                      for part in bank.split(5000))  # (F, F)
     variances, directions = torch.linalg.eigh(covariance)  # (F,), (F, F)
     stretch = (variances + shrink * variances.mean()).rsqrt()
-    matrix = (directions * stretch @ directions.T).float()
+    matrix = ((directions * stretch) @ directions.T).float()
     return tuple((x - mean) @ matrix for x in (bank, *others))
 
 
