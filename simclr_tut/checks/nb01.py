@@ -209,7 +209,9 @@ def grey_shortcut(candidate) -> str:
         return float((similarity.argmax(1) == positive).float().mean())
 
     torch.manual_seed(0)
-    plain, grey, some = (sum(match(share) for _ in range(2)) / 2 for share in (0.0, 1.0, 0.2))
+    draws = 10  # a mean of two lies so far off at times that right answers were turned down
+    plain, grey, some = (sum(match(share) for _ in range(draws)) / draws
+                         for share in (0.0, 1.0, 0.2))
     if abs(said[0] - plain) < 0.06 and abs(said[1] - grey) < 0.04:
         return (f"about {100 * plain:.0f} % in colour and {100 * grey:.0f} % in grey: what the "
                 "histogram knew was the colour. Chance is 1 in 599.")
