@@ -1,6 +1,7 @@
 # make lab   open the course          make run    execute every notebook into build/run
 # make test  everything CI checks     make data   fetch CIFAR-10 ahead
 # make student  the notebooks without solutions, into build/student
+# make test-gpu  what a GPU may do differently, and every notebook's cells on it
 # make test-colab  make test with the versions of Google Colab, in .venv-colab
 # make slides   01, 03 and 05 as one file of slides, build/slides/simclr.html
 # make clean remove what was built    (the first call sets up .venv; later calls are quick)
@@ -12,7 +13,7 @@
 # TEST_EXTRAS=lab,test,course   what `make test` installs; course is nbgrader, for teachers and CI
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run ready test test-colab data clean student slides
+.PHONY: help lab run ready test test-gpu test-colab data clean student slides
 TORCH_INDEX ?=
 VENV := $(or $(CI_VENV),.venv)
 COLAB := .venv-colab
@@ -31,7 +32,7 @@ else
 endif
 
 help:
-	@sed -n '1,13s/^# \{0,1\}//p' Makefile
+	@sed -n '1,14s/^# \{0,1\}//p' Makefile
 
 $(VENV)/bin/python:
 	$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "simclr_tut needs Python 3.11 or newer: make SYSTEM_PYTHON=python3.12 ...")'
@@ -62,6 +63,9 @@ test: $(TEST_READY)
 	$(PY) -m ruff check .
 	$(PY) -m codespell_lib
 	$(PY) -m pytest
+
+test-gpu: $(TEST_READY)
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PY) -m pytest tests/test_gpu.py notebooks
 
 # torch is borrowed from the other environment (a path in a .pth file): no second download of it
 SITE = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'

@@ -51,7 +51,7 @@ def agree(value: float) -> float:
     """Return the largest ``value`` of all processes."""
     if processes()[1] == 1:
         return value
-    largest = torch.tensor([value], dtype=torch.float64, device=_device())
+    largest = torch.tensor([value], dtype=torch.float64)
     distributed.all_reduce(largest, op=distributed.ReduceOp.MAX)
     return float(largest)
 
@@ -82,14 +82,22 @@ def joined_processes() -> Iterator[tuple[int, int]]:
     """Join the processes that torchrun started, and part at the end; yields ``processes()``.
 
     A process that is not heard of for ten minutes counts as lost.
+
+    Raises: RuntimeError if there are GPUs, but fewer than processes.
     """
     launched = launched_processes()
     if launched is None:
         yield 0, 1
         return
-    if torch.cuda.is_available() and launched.local_world <= torch.cuda.device_count():
+    backend = "gloo"
+    if pick_device().type == "cuda":
+        if launched.local_world > torch.cuda.device_count():
+            raise RuntimeError(
+                f"{launched.local_world} processes, but {torch.cuda.device_count()} GPU(s) on this "
+                "machine, and NCCL gives each process its own. Start as many processes as there "
+                "are GPUs, or train on the processor's cores: CUDA_VISIBLE_DEVICES= torchrun ...")
         torch.cuda.set_device(launched.local_rank)
-    backend = "nccl" if pick_device().type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl"  # whichever a tensor is on
     distributed.init_process_group(backend, timeout=timedelta(minutes=10))
     try:
         yield processes()
@@ -111,7 +119,3 @@ def losses_named(where: Callable[[], str]) -> Iterator[None]:
         raise ConnectionError(
             f"process {rank} of {world} lost its connection to another one, which has ended or "
             f"hangs ({text.splitlines()[0][:120]}). {where()}") from error
-
-
-def _device() -> torch.device:
-    return pick_device() if distributed.get_backend() == "nccl" else torch.device("cpu")

@@ -280,7 +280,7 @@ class Views:
         """``apply`` for checked input, for K draws in one go: ``(K * N, C, size, size)``."""
         def near(values: torch.Tensor) -> torch.Tensor:
             if images.is_cuda and not values.is_cuda:  # an ordinary copy would wait for the GPU
-                values = values.pin_memory()
+                values = values.contiguous().pin_memory()
             return values.to(images.device, non_blocking=images.is_cuda)
 
         n, channels = images.shape[:2]
@@ -484,7 +484,7 @@ def _check_draw(images: torch.Tensor, kind: str, **drawn: torch.Tensor) -> None:
 
 
 def _check_order(images: torch.Tensor, order: torch.Tensor) -> None:
-    wanted = torch.arange(4, device=images.device).expand(len(images), 4)
+    wanted = torch.arange(4, device=getattr(order, "device", None)).expand(len(images), 4)
     if not isinstance(order, torch.Tensor) or order.dtype != torch.int64 or (
             order.shape != wanted.shape or not torch.equal(order.sort(dim=1).values, wanted)):
         raise ValueError(f"order must be ({len(images)}, 4) int64, a permutation of 0 to 3 for "

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 from simclr_tut import config
 
@@ -75,3 +76,17 @@ def test_an_account_without_a_home_works_with_folders_of_its_own(tmp_path, monke
     monkeypatch.delenv("SIMCLR_TUT_CACHE")
     with pytest.raises(OSError, match="Set SIMCLR_TUT_HOME and SIMCLR_TUT_CACHE"):
         config.data_folders()
+
+
+@pytest.mark.parametrize(("fast", "encoder"), [(True, "resnet18"), (False, "medium")])
+def test_a_gpu_without_bfloat16_trains_a_smaller_encoder_in_notebook_04(monkeypatch, fast, encoder):
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "gpu")
+    monkeypatch.setattr(config, "has_fast_bf16", lambda device: fast)
+    assert config.recipe("pretrain").encoder == encoder
+    assert config.recipe("scaling").encoder == "resnet18"
+
+
+def test_bfloat16_that_a_gpu_only_imitates_does_not_count(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported",
+                        lambda including_emulation=True: including_emulation)
+    assert not config.has_fast_bf16(torch.device("cuda"))

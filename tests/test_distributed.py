@@ -251,3 +251,23 @@ def test_a_killed_worker_ends_the_run_with_a_message_and_a_checkpoint(tmp_path):
     assert again.returncode == 0 and "step 60/60" in out and "done:" in out, err[-3000:]
     assert out.count("scale:") == 1, "one process talks"
     assert models.load_recipe(tmp_path / "model.safetensors")["processes"] == 2
+
+
+def test_more_processes_than_gpus_is_an_error_that_says_what_to_do(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+                        "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with (pytest.raises(RuntimeError, match="2 processes, but 1 GPU.*CUDA_VISIBLE_DEVICES="),
+          training.joined_processes()):
+        pass
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_mac_trains_on_its_gpu_alone_and_on_its_cores_in_several_processes(monkeypatch, together):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "1") if together else monkeypatch.delenv(name, raising=False)
+    assert config.pick_device().type == ("cpu" if together else "mps")

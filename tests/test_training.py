@@ -304,15 +304,6 @@ def test_losses_fetched_late_are_the_same_and_a_stop_or_a_save_waits_for_none(
     assert rest.loss == expected.loss and same(reference, resumed)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_pictures_that_do_not_fit_on_the_gpu_are_copied_batch_by_batch(monkeypatch):
-    expected = training.pretrain(model(), pictures(), VIEWS, RECIPE).loss
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100, 100))
-    assert training._near(pictures()).device.type == "cpu"
-    assert training.pretrain(model(), pictures(), VIEWS, RECIPE).loss == pytest.approx(
-        expected, rel=1e-3)
-
-
 def test_a_loss_that_is_no_number_is_named_with_its_step_when_fetched_late(monkeypatch):
     class Breaks(nn.Linear):
         calls = 0

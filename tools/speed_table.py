@@ -36,6 +36,12 @@ def newest(name: str, key: str, **wanted: object) -> dict:
     return dict(sorted(found.items()))
 
 
+def on_a_gpu(name: str, key: str) -> list[dict]:
+    """Return the last record of each value of ``key`` from a GPU."""
+    return list({r[key]: r for r in read_records(RESULTS / f"{name}.jsonl")
+                 if r["machine"].startswith("NVIDIA")}.values())
+
+
 def searched(r: dict, side: str) -> str:
     """Seconds and memory of one side; whether it answered a part of the queries only."""
     found = r["sides"][side]
@@ -62,9 +68,11 @@ def rows() -> list[tuple[str, str, str]]:
     for bank, r in newest("knn", "bank").items():
         made.append((f"kNN of {r['queries']:,} queries, bank of {bank:,}", searched(r, "ours"),
                      f"scikit-learn {searched(r, 'scikit-learn')}"))
-    for r in newest("step", "size", encoder="small").values():
+    on_cores = newest("step", "size", encoder="small").values()
+    for r in (*on_cores, *on_a_gpu("step", "encoder")):
         whole = sum(r["ms"].values())
-        made.append((f"a step of notebook 04, {r['views']} views of {r['batch_size']} pictures, "
+        what = "notebook 04" if r["machine"] == MACHINE else f"{r['encoder']} on one {r['machine']}"
+        made.append((f"a step of {what}, {r['views']} views of {r['batch_size']} pictures, "
                      f"{r['size']} px", f"{whole:.0f} ms", "; ".join(
                          f"{part} {100 * ms / whole:.0f} %" for part, ms in r["ms"].items())))
     for r in newest("processes", "batch_size").values():
