@@ -72,11 +72,13 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("weights", type=Path, help="a model.safetensors of `pretrain`")
     parser.add_argument("--command", required=True, help="how the weights were made")
-    parser.add_argument("--threads", type=int, help="of the training, if not this machine's")
+    for name, kind in {"threads": int, "machine": str, "python": str, "torch": str}.items():
+        parser.add_argument(f"--{name}", type=kind, help="of the training, if not this machine's")
     arguments = parser.parse_args()
     target = ASSETS / f"{arguments.name}.safetensors"
     facts = provenance(arguments.command)
-    facts["threads"] = arguments.threads or facts["threads"]
+    facts |= {name: getattr(arguments, name) for name in ("threads", "machine", "python", "torch")
+              if getattr(arguments, name)}
     with tempfile.TemporaryDirectory() as folder:
         made = target
         if arguments.weights.resolve() == target:
