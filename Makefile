@@ -65,7 +65,9 @@ test: $(TEST_READY)
 	$(PY) -m pytest
 
 test-gpu: $(TEST_READY)
-	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PY) -m pytest tests/test_gpu.py notebooks
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-$$($(PY) -c \
+	  'import torch; print(*range(torch.cuda.device_count()), sep=",")')} \
+	  $(PY) -m pytest tests/test_gpu.py notebooks
 
 # torch is borrowed from the other environment (a path in a .pth file): no second download of it
 SITE = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'

@@ -58,7 +58,7 @@ def _minutes(recipe: config.Recipe) -> str:
     said = {
         "smoke": "all ten notebooks under 5; too short to learn anything, made for tests",
         "laptop": f"notebook 04 about 7 ({recipe.seconds or 0:g} s of training), all ten about 30",
-        "gpu": f"notebook 04 about {(recipe.seconds or 0) / 60 + 1:g}, the others at most 10 each "
+        "gpu": f"notebook 04 about {(recipe.seconds or 0) / 60 + 2:g}, the others at most 10 each "
                "(planned, not measured)",
         "long": f"hours: notebook 04 trains for {recipe.epochs or 0:g} epochs (not measured)",
     }[config.scale()]

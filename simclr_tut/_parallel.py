@@ -83,7 +83,7 @@ def joined_processes() -> Iterator[tuple[int, int]]:
 
     A process that is not heard of for ten minutes counts as lost.
 
-    Raises: RuntimeError if there are GPUs, but fewer than processes.
+    Raises: ValueError if there are GPUs, but fewer than processes.
     """
     launched = launched_processes()
     if launched is None:
@@ -92,7 +92,7 @@ def joined_processes() -> Iterator[tuple[int, int]]:
     backend = "gloo"
     if pick_device().type == "cuda":
         if launched.local_world > torch.cuda.device_count():
-            raise RuntimeError(
+            raise ValueError(
                 f"{launched.local_world} processes, but {torch.cuda.device_count()} GPU(s) on this "
                 "machine, and NCCL gives each process its own. Start as many processes as there "
                 "are GPUs, or train on the processor's cores: CUDA_VISIBLE_DEVICES= torchrun ...")

@@ -65,7 +65,8 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
         model: a SimCLR, a method, or a bare encoder.
         images: ``(N, C, H, W)`` uint8, or float in [0, 1].
         layer: "h", the representation, or "z", the embedding (SimCLR only).
-    Returns: ``(N, F)`` or ``(N, D)`` float32 on the CPU. The model's mode is put back.
+    Returns: ``(N, F)`` or ``(N, D)`` float32 on the CPU. A model on the CPU works on the GPU where
+        there is one, and is put back, as its mode is.
     Raises: ValueError for another layer, a model without a head, or float images outside [0, 1];
         TypeError for images of another dtype.
     Explained in notebooks/05.
@@ -77,10 +78,12 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number, at least 1; got {batch_size!r}.")
     forward = model if layer == "z" else getattr(model, "encode", model)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    home = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = config.pick_device() if home.type == "cpu" else home
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
+        model.to(device)
         features = []
         for batch in images.split(batch_size):
             batch = batch.to(device)
@@ -88,6 +91,7 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
             features.append(forward(batch).float().flatten(1).cpu())
         return torch.cat(features)
     finally:
+        model.to(home)
         for module, mode in modes.items():
             module.training = mode
 
@@ -478,11 +482,18 @@ def _check_matrix(name: str, x: torch.Tensor, rows: int = 0, columns: int | None
     if not isinstance(x, torch.Tensor) or x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be a float32 tensor of features, as encode returns; got "
                         f"{type(x).__name__} {getattr(x, 'dtype', '')}.")
+    _check_near(name, x)
     if x.dim() != 2 or len(x) < rows or x.shape[1] < 1 or columns not in (None, x.shape[1]):
         raise ValueError(f"{name} must be (N, {columns or 'F'}) with N >= {rows}; got "
                          f"{tuple(x.shape)}.")
     if x.numel() and not float(x.detach().abs().max()) < 1e16:  # squares must fit into float32
         raise ValueError(f"{name} must be finite, and below 1e16; got NaN, infinity or larger.")
+
+
+def _check_near(name: str, x: torch.Tensor) -> None:
+    if x.device.type != "cpu":
+        raise ValueError(f"{name} must be on the CPU, as encode returns features and load_dataset "
+                         f"pictures; got {x.device}. Call .cpu().")
 
 
 def _check_labels(name: str, labels: torch.Tensor, n: int, classes: int | None = None
@@ -563,6 +574,7 @@ def _check_pictures(images: torch.Tensor, bins: int = 1, channels: int | None = 
     if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
         raise TypeError("images must be a uint8 tensor (N, C, H, W); got "
                         f"{getattr(images, 'dtype', type(images).__name__)}.")
+    _check_near("images", images)
     if images.dim() != 4 or 0 in images.shape or channels not in (None, images.shape[1]):
         raise ValueError(f"images must be (N, {channels or 'C'}, H, W), no side of 0; got "
                          f"{tuple(images.shape)}.")

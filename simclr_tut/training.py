@@ -30,7 +30,7 @@ from simclr_tut.losses import multi_view_nt_xent
 Inputs = tuple[torch.Tensor, ...]
 Objective = Callable[[nn.Module, Inputs], torch.Tensor]
 _SAVE_SECONDS = 30  # between two checkpoints: what a power cut can cost
-_FETCH_STEPS = 50  # an accelerator works ahead; its losses are fetched and looked at this often
+_FETCH_STEPS = 10  # an accelerator works ahead; its losses are fetched and looked at this often
 
 __all__ = [
     "History", "build_optimizer", "gather", "gathered_objective", "joined_processes", "pretrain",
@@ -134,8 +134,9 @@ def pretrain(
             several processes the first one alone calls it.
         folder: where the checkpoint lives; a run found there is resumed. None: no checkpoint.
         labels: ``(N,)`` int64, for a method that wants them (SupCon): the last of its views.
-        on_step: called after every step with the history, in the first process; a true value
-            stops the run as an interrupt does. Its seconds are not training seconds.
+        on_step: called after every step (on a GPU after every tenth, so that it does not wait
+            for each) with the history, in the first process; a true value stops the run as an
+            interrupt does. Its seconds are not training seconds.
     Returns: the history, also after an interrupt (``history.interrupted``).
     Raises: ValueError for too few images, labels without use, or a checkpoint of another run;
         TypeError for views that do not fit the method's loss; FloatingPointError when the loss is
@@ -173,7 +174,7 @@ def pretrain(
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"labels must be one an image; got {len(labels)} labels and "
                          f"{len(images)} images.")
-    beside = () if labels is None else (_near(labels),)
+    beside = () if labels is None else (labels.to(pick_device()),)
 
     def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
         batch = _take(images, chosen)
@@ -220,7 +221,7 @@ def train_supervised(
                              f"got {highest}. Build it with {highest + 1} outputs.")
         return F.cross_entropy(logits, inputs[1])
 
-    images, labels = _near(images), _near(labels)
+    images, labels = _near(images), labels.to(pick_device())
 
     def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
         return augment(_take(images, chosen)), labels[chosen]
@@ -339,7 +340,8 @@ def _run(
     history = History()
     checkpoint = Checkpoint(Path(folder), model, optimizer, {
         **asdict(recipe), "images": n, "processes": world, **(facts or {})}) if folder else None
-    with torch.random.fork_rng():
+    # by default the generators of all GPUs are kept, with a warning where there are several
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         begun = checkpoint and _parallel.agree(checkpoint.exists())
         if not begun:
             steps = _plan_steps(trained, optimizer, make_inputs, step_objective, recipe, n, batch,
@@ -374,7 +376,8 @@ def _run(
                 history.lr.append(recipe.lr * share)
                 epoch, rest = divmod(step + 1, per_epoch)
                 last = step + 1 == history.steps
-                looking = last or (rest == 0 and epoch % recipe.eval_every == 0)
+                looking = last or (on_epoch is not None and rest == 0
+                                   and epoch % recipe.eval_every == 0)
                 due = time.perf_counter() - saved > _SAVE_SECONDS
                 fetching = (looking or (step + 1) % fetch_every == 0
                             or (world == 1 and (due or stop.is_set())))
@@ -495,7 +498,7 @@ def _batch_indices(n: int, batch: int, step: int, per_epoch: int, seed: int) -> 
     if key not in _ORDERS:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000_000 + epoch)
         _ORDERS.clear()
-        _ORDERS[key] = _near(torch.randperm(n, generator=generator))  # sent once an epoch
+        _ORDERS[key] = torch.randperm(n, generator=generator).to(pick_device())  # once an epoch
     rank, world = processes()
     return _ORDERS[key][position * batch : (position + 1) * batch].chunk(world)[rank]
 
@@ -519,9 +522,12 @@ def _fingerprint(*tensors: torch.Tensor) -> str:
 def _near(tensor: torch.Tensor) -> torch.Tensor:
     """Put a data set on the accelerator as uint8, so that the loop copies nothing.
 
-    One that would take more than half of its free memory stays: its batches are copied.
+    One that would take more than half of its free memory stays: its batches are copied. A Mac's GPU
+    shares the memory with all else, so there anything of more than 4 GB stays.
     """
     device = pick_device()
+    if device.type == "mps" and tensor.nbytes > 4e9:
+        return tensor
     if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info()[0] / 2:
         return tensor
     return tensor.to(device)

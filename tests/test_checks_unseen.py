@@ -376,3 +376,56 @@ def test_a_module_with_another_name_is_still_a_stem():
         return network
 
     assert checks.cifar_stem(rebuilt).passed
+
+
+def standardised_together(train_x, train_y, test_x, test_y):
+    seen = torch.cat([train_x, test_x])
+    x, queries = ((a - seen.mean(0)) / seen.std(0, correction=0) for a in (train_x, test_x))
+    weights = torch.linalg.solve(x.T @ x + torch.eye(x.shape[1]), x.T @ (train_y - train_y.mean()))
+    error = queries @ weights + train_y.mean() - test_y
+    return float(1 - error.square().sum() / (test_y - test_y.mean()).square().sum())
+
+
+def last_channel(view, bits, count):
+    view[:, -1, :, :count] = bits
+
+
+def new_parameters(slow, fast, momentum):
+    for name in ("0", "2"):
+        a, b = slow.get_submodule(name), fast.get_submodule(name)
+        for what in ("weight", "bias"):
+            mixed = momentum * getattr(a, what) + (1 - momentum) * getattr(b, what)
+            setattr(a, what, nn.Parameter(mixed.detach()))
+
+
+def ten_rows(queue, cursor, keys):
+    queue = queue.clone()
+    queue[(cursor + torch.arange(len(keys))) % 10] = keys
+    return queue, (cursor + len(keys)) % 10
+
+
+@pytest.mark.parametrize(("name", "candidate", "word"), [
+    ("factor_r2", standardised_together, "together"),
+    ("plant_bits", plant(last_channel), "channels"),
+    ("plant_bits", lambda a, b, bits: plant(lambda view, x, n: view[:, :, -1, :n].copy_(x))(
+        b, a, bits), "view 2 first"),
+    ("momentum_update", new_parameters, "new parameters"),
+    ("queue_update", ten_rows, "index"),
+    ("variance_term", lambda z: (1 - z.std(0)).clamp_min(0).mean(), "under the root"),
+])
+def test_what_readers_of_06_and_08_tried(name, candidate, word, capsys):
+    assert_names(name, candidate, word, capsys)
+
+
+def test_numbers_of_numpy_and_stacked_views_are_answers():
+    import numpy as np
+
+    assert_passes("queue_chance", np.float32(math.log(65)))
+    assert_passes("queue_momentum", np.array(0.5 ** (1 / 128)))
+
+    def stacked(view1, view2, bits):
+        views = torch.stack([view1, view2])
+        views[:, :, :, -1, :bits.shape[1]] = bits.float()[:, None]
+        return views
+
+    assert_passes("plant_bits", stacked)

@@ -90,3 +90,10 @@ def test_bfloat16_that_a_gpu_only_imitates_does_not_count(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported",
                         lambda including_emulation=True: including_emulation)
     assert not config.has_fast_bf16(torch.device("cuda"))
+
+
+def test_minutes_of_the_laptop_are_not_promised_elsewhere(monkeypatch):
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "gpu")
+    assert "6 min" not in config.scale_line(config.recipe("pretrain"), 6)
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
+    assert config.scale_line(config.recipe("pretrain"), 6).endswith("about 6 min")

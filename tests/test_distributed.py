@@ -259,7 +259,7 @@ def test_more_processes_than_gpus_is_an_error_that_says_what_to_do(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with (pytest.raises(RuntimeError, match="2 processes, but 1 GPU.*CUDA_VISIBLE_DEVICES="),
+    with (pytest.raises(ValueError, match="2 processes, but 1 GPU.*CUDA_VISIBLE_DEVICES="),
           training.joined_processes()):
         pass
 
@@ -270,4 +270,7 @@ def test_a_mac_trains_on_its_gpu_alone_and_on_its_cores_in_several_processes(mon
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
         monkeypatch.setenv(name, "1") if together else monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert config.pick_device().type == ("cpu" if together else "mps")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert config.pick_device().type == "cpu"

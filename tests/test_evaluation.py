@@ -332,3 +332,15 @@ def test_plain_and_whitened_knn_are_those_of_the_two_kinds_of_features():
     nearest.fit(unit[:600].numpy(), labels[:600].numpy())
     assert plain == pytest.approx(nearest.score(unit[600:].numpy(), labels[600:].numpy()), abs=5e-3)
     assert white > plain + 0.1
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, images: evaluation.knn_predict(x, torch.zeros(4, dtype=torch.int64), x),
+    lambda x, images: evaluation.retrieval(x, 2), lambda x, images: evaluation.whiten(x),
+    lambda x, images: evaluation.color_histogram(images),
+    lambda x, images: evaluation.raw_pixels(images)])
+def test_features_and_pictures_elsewhere_than_on_the_cpu_are_sent_there(call):
+    there = (torch.empty(4, 3, device="meta"),
+             torch.empty(4, 3, 8, 8, dtype=torch.uint8, device="meta"))
+    with pytest.raises(ValueError, match=r"must be on the CPU.*Call \.cpu\(\)"):
+        call(*there)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from simclr_tut import _parallel, config, data, evaluation, losses, methods, models, training
 from simclr_tut.views import Views
@@ -143,6 +143,19 @@ def test_features_votes_and_probe_are_those_of_the_cpu(monkeypatch):
         evaluation.knn_accuracy(here[0], train.labels, here[1], test.labels), abs=0.02)
 
 
+def test_a_model_on_the_cpu_encodes_on_the_gpu_and_comes_back():
+    seen = []
+
+    class Watched(nn.Linear):
+        def forward(self, x):
+            seen.append(x.device.type)
+            return super().forward(x.flatten(1))
+
+    network = Watched(3 * 32 * 32, 4)
+    assert evaluation.encode(network, pictures()).device.type == "cpu"
+    assert seen == ["cuda"] and not network.weight.is_cuda
+
+
 def test_labels_train_with_augmented_pictures():
     train = data.load_dataset("shapes", "train", 64)
     policy = Views(32, crop=(0.5, 1.0))
@@ -183,8 +196,20 @@ def test_gathering_by_nccl_and_joined_batch_norm_give_the_gradient_of_one_proces
     torch.testing.assert_close(found.detach(), loss.detach(), atol=1e-5, rtol=1e-5)
     for one, two in zip(plain.parameters(), joined.parameters(), strict=True):
         torch.testing.assert_close(two.grad, one.grad, atol=1e-4, rtol=1e-3)
-    assert _parallel.agree(2.5) == 2.5
+    largest = torch.tensor([2.5], dtype=torch.float64)  # as agree does: by gloo, beside NCCL
+    distributed.all_reduce(largest, op=distributed.ReduceOp.MAX)
+    assert float(largest) == 2.5
     assert evaluation.encode(joined, pictures()).isfinite().all()  # also on the way back, alone
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_train_one_model_and_go_on(tmp_path):
+    for steps in (4, 4):  # the second finds a run that has ended
+        subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+             "-m", "simclr_tut", "pretrain", "--dataset", "shapes", "--steps", str(steps),
+             "--folder", str(tmp_path)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert models.load_recipe(tmp_path / "model.safetensors")["processes"] == 2
 
 
 def test_more_processes_than_gpus_is_an_error_that_says_what_to_do(tmp_path):

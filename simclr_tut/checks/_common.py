@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 
 from simclr_tut.checks._runner import Mistake
@@ -28,14 +29,18 @@ def call(candidate: Callable, *arguments: object) -> object:
 
 def pair(value: object, sentence: str) -> tuple | list:
     """Expect two things, as ``return a, b`` gives them; else say the sentence."""
+    if isinstance(value, torch.Tensor) and value.dim() and len(value) == 2:
+        return value.unbind()  # stacked; ``a, b = value`` would take it apart alike
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise Mistake(sentence)
     return value
 
 
 def number(value: object, what: str = "your answer") -> float:
-    """Turn a number or a tensor of one number into a float."""
+    """Turn a number, or a tensor or an array of one number, into a float."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         shape = f" of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else ""

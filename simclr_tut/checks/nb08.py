@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -16,27 +15,28 @@ from simclr_tut.checks._runner import Mistake, checker
 @checker(points=3)
 def queue_update(candidate) -> str:
     """``candidate(queue, cursor, keys) -> (queue, cursor)``: the oldest keys give way."""
-    queue = seeded(10, 3)
-    for cursor, n in ((0, 4), (3, 2), (8, 4), (9, 1), (3, 10)):
+    for size, cursor, n in ((10, 0, 4), (10, 3, 2), (10, 8, 4), (10, 9, 1), (10, 3, 10), (7, 5, 4)):
+        queue = seeded(size, 3)
         keys = seeded(n, 3, seed=n + cursor + 1)
         result = pair(call(candidate, queue, cursor, keys),
                       "return two things: return queue, cursor.")
         if isinstance(result[1], torch.Tensor) and result[1].dim() == 2:
             raise Mistake("you return them in the other order: queue first, then cursor.", 0.7)
-        if isinstance(result[0], torch.Tensor) and len(result[0]) == 10 + n:
-            raise Mistake(f"the queue has grown to {10 + n} rows: new keys take the place of old "
+        if isinstance(result[0], torch.Tensor) and len(result[0]) == size + n:
+            raise Mistake(f"the queue has grown to {size + n} rows: new keys take the place of old "
                           "ones.", 0.3)
-        new = tensor(result[0], (10, 3), "the queue")
+        new = tensor(result[0], (size, 3), "the queue")
         place = number(result[1], "the cursor")
-        rows = (cursor + torch.arange(n)) % 10
+        rows = (cursor + torch.arange(n)) % size
         expected = queue.clone()
         expected[rows] = keys
         clipped = queue.clone()
-        clipped[cursor:cursor + n] = keys[:10 - cursor]
+        clipped[cursor:cursor + n] = keys[:size - cursor]
         added = queue.clone()
         added[rows] = queue[rows] + keys
 
-        def put(places: torch.Tensor, what: torch.Tensor) -> torch.Tensor:
+        def put(places: torch.Tensor, what: torch.Tensor,
+                queue: torch.Tensor = queue) -> torch.Tensor:
             out = queue.clone()
             for place, key in zip(places.tolist(), what, strict=True):
                 out[place] = key
@@ -47,38 +47,38 @@ def queue_update(candidate) -> str:
                     "drop?", 0.2),
             (torch.cat([queue[n:], keys]), "you move the whole queue along and append: right keys, "
                                            "but rows no longer match the cursor.", 0.5),
-            (torch.cat([keys, queue])[:10], "you put the new keys in front: then the newest old "
+            (torch.cat([keys, queue])[:size], "you put the new keys in front: then the newest old "
                                             "ones are next to go.", 0.4),
             (clipped, "keys beyond the last row are lost: go on at row 0 (modulo K).", 0.5),
             (added, "you add the keys to the old ones; replace them.", 0.3),
             (put(rows, keys.flip(0)), "the keys stand in reverse order: the first key belongs to "
                                       "row `cursor`.", 0.6),
-            (put((rows + 1) % 10, keys), "you begin one row after the cursor; the first key "
+            (put((rows + 1) % size, keys), "you begin one row after the cursor; the first key "
                                          "belongs to row `cursor`.", 0.6),
-            (put((rows - n) % 10, keys), "you write in front of the cursor: the oldest keys stand "
-                                         "from row `cursor` on.", 0.5),
-            (put(cursor + torch.arange(n) if cursor + n <= 10 else torch.arange(n), keys),
+            (put((rows - n) % size, keys), "you write in front of the cursor: the oldest keys "
+                                           "stand from row `cursor` on.", 0.5),
+            (put(cursor + torch.arange(n) if cursor + n <= size else torch.arange(n), keys),
              "where the keys do not fit before the end you begin at row 0: some go before the end, "
              "the rest after it.", 0.5),
             (put(torch.arange(n), keys), "you write from row 0, wherever the cursor stands.", 0.4),
             (put(rows, keys / keys.norm(dim=1, keepdim=True)),
              "you change the keys' length; store them as they are.", 0.6),
-            (put((cursor + torch.arange(n)).clamp_max(9), keys), "keys beyond the last row are "
-             "all written into the last row: go on at row 0 (modulo K).", 0.5),
+            (put((cursor + torch.arange(n)).clamp_max(size - 1), keys), "keys beyond the last row "
+             "are all written into the last row: go on at row 0 (modulo K).", 0.5),
         ), f"with cursor {cursor} and {n} keys the rows {rows.tolist()} must hold the keys, all "
            "others stay.")
-        if place != (cursor + n) % 10:
+        if place != (cursor + n) % size:
             if place == cursor + n:
-                raise Mistake(f"the queue is right; the cursor runs past its end ({place:g} of 10 "
-                              "rows): take it modulo K.", 0.7)
-            if place == 9:
+                raise Mistake(f"the queue is right; the cursor runs past its end ({place:g} of "
+                              f"{size} rows): take it modulo K.", 0.7)
+            if place == size - 1:
                 raise Mistake("the queue is right; the cursor stops at the last row: after it "
                               "comes row 0.", 0.6)
             if cursor == 0 and place == 1:
                 raise Mistake(f"the queue is right; the cursor moves by one, but {n} keys came in.",
                               0.6)
             raise Mistake(f"the queue is right; after {n} keys from row {cursor} the next row is "
-                          f"{(cursor + n) % 10}, you say {place:g}.", 0.6)
+                          f"{(cursor + n) % size}, you say {place:g}.", 0.6)
     return "right, also across the end and when the keys fill the whole queue."
 
 
@@ -94,6 +94,7 @@ def momentum_update(candidate) -> str:
 
     slow, fast = network(0), network(1)
     old, other = ([p.detach().clone() for p in m.parameters()] for m in (slow, fast))
+    places = [id(p) for p in slow.parameters()]
     candidate(slow, fast, 0.9)
     if any(not torch.equal(p, q) for p, q in zip(fast.parameters(), other, strict=True)):
         raise Mistake("the fast network has changed; only the slow one follows.", 0.3)
@@ -133,11 +134,13 @@ def momentum_update(candidate) -> str:
     if any(p.grad_fn is not None for p in slow.parameters()):
         raise Mistake("the values are right, but autograd has recorded the update: use "
                       "torch.no_grad().", 0.7)
-    before = copy.deepcopy(slow)
+    if [id(p) for p in slow.parameters()] != places:
+        raise Mistake("the values are right, but the slow network has new parameters: an optimiser "
+                      "or a wrapper that holds the old ones would not notice. Assign in place "
+                      "(mul_, add_, copy_).", 0.7)
     candidate(slow, fast, 0.0)
     if any(not torch.allclose(p, q) for p, q in zip(slow.parameters(), fast.parameters(),
                                                     strict=True)):
-        del before
         raise Mistake("momentum 0 must copy the fast network; is 0.9 written into your function?",
                       0.6)
     return "every parameter follows, in place, and nothing is recorded."
@@ -167,8 +170,10 @@ def variance_term(candidate) -> str:
          "at 0.", 0.5),
         ((1 - (z.var(0, correction=0) + 1e-4).sqrt()).clamp_min(0).mean(),
          "divide by N - 1 in the variance (z.var(0) does).", 0.8),
-        ((1 - z.std(0)).clamp_min(0).mean(), "the 1e-4 belongs under the root: without it the "
-         "gradient at equal embeddings is not a number.", 0.7),
+        *((wrong, "1e-4 belongs under the root, added to the variance: otherwise equal embeddings "
+           "get a gradient of 0, or none that is a number.", 0.7)
+          for wrong in ((1 - z.std(0)).clamp_min(0).mean(),
+                        (1 - z.std(0) - 1e-4).clamp_min(0).mean())),
         ((spread - 1).clamp_min(0).mean(), "the sign is turned: too little spread must cost.", 0.4),
         ((1 - spread).clamp_min(0).square().mean(), "no square: the penalty is what is missing, as "
                                                     "it is.", 0.6),
@@ -232,8 +237,8 @@ def queue_momentum(candidate) -> str:
     value = number(candidate, "the momentum")
     steps = 4096 // 32
     if abs(value - 0.5 ** (1 / steps)) < 2e-4:
-        return ("half a life of the weights is one life of a key: with 0.99 a quarter would be "
-                "left, with 0.999 nearly all.")
+        return ("the old weights lose half of their share in the life of a key: with 0.99 they "
+                f"would keep {100 * 0.99**steps:.0f} %, with 0.999 {100 * 0.999**steps:.0f} %.")
     for wrong, sentence, score in (
         (0.5 ** (1 / 4096), "you let the weights move once a key; they move once a step, and a "
                             "step brings 32 keys.", 0.6),
