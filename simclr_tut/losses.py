@@ -299,7 +299,8 @@ def vicreg(
 
     Args: invariance, variance, covariance: weights of the three terms, 0 or above.
     Raises: ValueError, TypeError as ``nt_xent``, or for other weights.
-    Source: Bardes et al. 2022, Eqs. 1 to 6. Explained in notebooks/08.
+    Source: Bardes et al. 2022, as in their code; Eqs. 5 and 6 sum where it averages.
+    Explained in notebooks/08.
     """
     _check_pairs(z1, z2, 1.0, largest=1e7)  # squares of its squares fit into float32
     _check_weights(invariance=invariance, variance=variance, covariance=covariance)

@@ -155,7 +155,8 @@ class VICReg(SimCLR):
     """Keep views near, dimensions spread, and dimensions uncorrelated.
 
     The loss is divided by its weight of 25, so that learning rates resemble the other methods'.
-    Raises: ValueError for a batch of one. Source: Bardes et al. 2022 (arXiv 2105.04906), Eq. 6.
+    Raises: ValueError for a batch of one.
+    Source: Bardes et al. 2022 (arXiv 2105.04906), as in their code.
     """
 
     def loss(self, view1: torch.Tensor, view2: torch.Tensor) -> torch.Tensor:
