@@ -12,7 +12,9 @@ from torch import distributed, nn
 from simclr_tut import _parallel, config, data, evaluation, losses, methods, models, training
 from simclr_tut.views import Views
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+if not torch.cuda.is_available():
+    pytest.skip("needs a GPU: make test-gpu", allow_module_level=True)
+
 RECIPE = config.Recipe(steps=6, batch_size=16, small_size=None, eval_every=1, bf16=False)
 
 
