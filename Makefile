@@ -70,16 +70,19 @@ test-gpu: $(TEST_READY)
 	  $(PY) -m pytest tests/test_gpu.py notebooks
 
 # torch is borrowed from the other environment (a path in a .pth file): no second download of it
-SITE = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+PLACE = -c 'import sysconfig; print(sysconfig.get_path("$(1)"))'
+SITE = $(call PLACE,purelib)
 $(COLAB)/.ready: .ci/colab.txt pyproject.toml | $(TEST_READY)
 	$(PY) -m venv $(COLAB)
 	$(PY) $(SITE) > "$$($(COLAB)/bin/python $(SITE))/borrowed.pth"
-	grep -v '^torch' .ci/colab.txt > $(COLAB)/versions.txt
+	(grep -v '^torch' .ci/colab.txt; echo 'setuptools>=77') > $(COLAB)/versions.txt
 	$(COLAB)/bin/python -m pip install -q -r $(COLAB)/versions.txt
 	@touch $@
 
 test-colab: $(COLAB)/.ready
-	$(COLAB)/bin/python -m pytest
+	JUPYTER_PATH="$$($(PY) $(call PLACE,data))/share/jupyter" \
+	PATH="$(CURDIR)/$(COLAB)/bin:$$($(PY) $(call PLACE,scripts)):$$PATH" \
+	  $(COLAB)/bin/python -m pytest $(TESTS)
 
 # NBGRADER=1 adds nbgrader's metadata; see INSTRUCTORS.md
 student: $(TEST_READY)
