@@ -77,12 +77,12 @@ $(COLAB)/.ready: .ci/colab.txt pyproject.toml | $(TEST_READY)
 	$(PY) $(SITE) > "$$($(COLAB)/bin/python $(SITE))/borrowed.pth"
 	(grep -v '^torch' .ci/colab.txt; echo 'setuptools>=77') > $(COLAB)/versions.txt
 	$(COLAB)/bin/python -m pip install -q -r $(COLAB)/versions.txt
+	mkdir -p $(COLAB)/share/jupyter
+	ln -sfn "$$($(PY) $(call PLACE,data))/share/jupyter/nbconvert" $(COLAB)/share/jupyter/nbconvert
 	@touch $@
 
 test-colab: $(COLAB)/.ready
-	JUPYTER_PATH="$$($(PY) $(call PLACE,data))/share/jupyter" \
-	PATH="$(CURDIR)/$(COLAB)/bin:$$($(PY) $(call PLACE,scripts)):$$PATH" \
-	  $(COLAB)/bin/python -m pytest $(TESTS)
+	$(COLAB)/bin/python -m pytest $(TESTS)
 
 # NBGRADER=1 adds nbgrader's metadata; see INSTRUCTORS.md
 student: $(TEST_READY)
