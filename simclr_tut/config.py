@@ -103,8 +103,8 @@ _FACTORS = {"image_size": 24, "small_size": None, "batch_size": 128, "optimizer"
 _SHORT = {"image_size": 24, "batch_size": 128, "optimizer": "muon", "lr": 0.1}
 # Searched on validation pictures; see recipe_search and notebook 04.
 _QUICK = {"encoder": "small", "views": 4, "batch_size": 128, "optimizer": "muon", "lr": 0.1}
-# What differs from the defaults above, for each recipe and scale. At "gpu" every notebook ran on an
-# H200 with the sizes of "smoke", and "pretrain" with its own for a part of its time; "long" was
+# What differs from the defaults above, for each recipe and scale. Every notebook ran on an H200
+# with the sizes of "smoke", and "pretrain" with those of "gpu" for a part of its time; "long" was
 # never run. It follows lightly's CIFAR-10 benchmark (ResNet-18, 200 epochs, batch 512).
 _RECIPES: dict[str, dict[str, dict]] = {
     "families": {
@@ -200,9 +200,8 @@ def scale_line(recipe: Recipe, minutes: float, dataset: str | None = None) -> st
     n = cores()
     machine = f"{n} core{'s' if n > 1 else ''}" if device.type == "cpu" else device.type
     data = dataset or recipe.dataset
-    said = f"about {minutes:g} min"
-    if scale() in ("gpu", "long"):
-        said = "planned for 10 min or less, not measured" if scale() == "gpu" else "hours"
+    said = {"gpu": "planned for 10 min or less, not measured", "long": "hours"}.get(
+        scale(), f"about {minutes:g} min")
     return f"scale: {scale()} · {machine} · {names.get(data, data)} · {said}"
 
 
