@@ -1,7 +1,7 @@
 """How many labels is it worth? Frozen SimCLR features, fine-tuning, and training from scratch.
 
     python -m benchmarks.label_efficiency [--weights model.safetensors] [--sizes 1 10 ...]
-    python -m benchmarks.label_efficiency --longer [--sizes 10 500]
+    python -m benchmarks.label_efficiency --longer [--sizes 10 500] [--draws 0 1]
 
 For 1, 5, 10, 50, 500 and 4,400 labels a class of CIFAR-10: a linear probe on frozen features, the
 same encoder fine-tuned, and the same encoder trained from scratch. The two trained networks get
@@ -10,9 +10,10 @@ pictures for each way of training, at 10 labels a class (1, 5 and 50 take that o
 (4,400 takes that one), with a draw of labels that is used for nothing else; so is the moment to
 stop. Test pictures are read once a network, after every choice.
 
-``--longer`` asks whether scratch only wants more time: the network of draw 0 once more, for as many
-seconds as SimCLR itself was trained. Use as many threads as that run (OMP_NUM_THREADS); with one,
-seconds of the processor are counted, so that other work does not matter.
+``--longer`` asks whether scratch only wants more time: the same networks once more, for as many
+seconds as SimCLR itself was trained. Seconds become steps once a size, by timing draw 0; the other
+draws take the same steps. Use as many threads as SimCLR's run (OMP_NUM_THREADS); with one, seconds
+of the processor are counted, so that other work does not matter.
 Records go to simclr_tut/assets/results/label_efficiency.jsonl; runs that have one are not repeated.
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--longer", action="store_true", help="as many seconds as SimCLR had")
     parser.add_argument("--weights", type=Path, help="default: the checkpoint that ships")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS), choices=list(DRAWS))
+    parser.add_argument("--draws", type=int, nargs="+", default=list(range(max(DRAWS.values()))))
     arguments = parser.parse_args()
     weights = arguments.weights or Path(models.__file__).parent / "assets/cifar10-small.safetensors"
     fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
@@ -105,8 +108,6 @@ def main() -> None:
     if whole.name != "cifar10":
         raise SystemExit("this benchmark needs CIFAR-10: set SIMCLR_TUT_DATA, or `make data`.")
     labelled, validation = data.split_labels(whole, 5000)
-    features = {"validation": evaluation.encode(model, validation),
-                "test": evaluation.encode(model, test)}
     facts = {**provenance("python -m benchmarks.label_efficiency"), "weights": fingerprint}
 
     def have(**key: object) -> list[dict]:
@@ -116,22 +117,26 @@ def main() -> None:
 
     if arguments.longer:
         seconds = models.load_recipe(weights)["seconds"]
-        for size in arguments.sizes:
-            same = have(size=size, method="supervised", kind="result", draw=0)
-            if not same or have(size=size, method="supervised", kind="longer"):
+        for size, draw in itertools.product(arguments.sizes, arguments.draws):
+            key = {"size": size, "method": "supervised"}
+            same = have(**key, kind="result", draw=draw)
+            if not same or have(**key, kind="longer", draw=draw):
                 continue
-            part = data.subset_per_class(labelled, size, seed=0)
-            steps = steps_in(seconds, part, encoder)
-            config.seed_everything(0)
+            part = data.subset_per_class(labelled, size, seed=draw)
+            timed = have(**key, kind="longer")
+            steps = timed[0]["steps"] if timed else steps_in(seconds, part, encoder)
+            config.seed_everything(draw)
             network = classifier(model, encoder, False)
             started = time.perf_counter()
-            train(network, part, validation, steps, same[0]["lr"], 0)
+            train(network, part, validation, steps, same[0]["lr"], draw)
             append_record(FILE, {
-                "kind": "longer", "size": size, "method": "supervised", "draw": 0,
-                "accuracy": score(network, test), "lr": same[0]["lr"], "steps": steps,
-                "budget_seconds": seconds, "seconds": time.perf_counter() - started, **facts,
+                "kind": "longer", **key, "draw": draw, "accuracy": score(network, test),
+                "lr": same[0]["lr"], "steps": steps, "budget_seconds": seconds,
+                "seconds": time.perf_counter() - started, **facts,
                 "command": f"{facts['command']} --longer"})
         return
+    features = {"validation": evaluation.encode(model, validation),
+                "test": evaluation.encode(model, test)}
     for size in arguments.sizes:
         for method in ("frozen SimCLR", "supervised", "fine-tuned"):
             trained = method != "frozen SimCLR"
@@ -150,7 +155,7 @@ def main() -> None:
                 tried = {r["lr"]: r["validation"] for r in
                          have(size=at, method=method, kind="choice")}
                 lr = max(tried, key=tried.get)
-            for draw in range(DRAWS[size]):
+            for draw in sorted({*arguments.draws} & {*range(DRAWS[size])}):
                 if have(size=size, method=method, kind="result", draw=draw):
                     continue
                 config.seed_everything(draw)
