@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tqdm import tqdm
 
 from simclr_tut import config
+from simclr_tut._mapped import map_pictures
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
 # What a file with such a name may really hold. Others are refused: for PostScript, say, Pillow
@@ -241,11 +242,9 @@ def _from_cache(stem: Path, size: int) -> Found | None:
             return None
         if pixels.stat().st_size != len(names) * 3 * size * size or not names:
             return None
-        # "c": pages are read when needed, and writing into them never reaches the file
-        mapped = np.memmap(pixels, np.uint8, "c", shape=(len(names), 3, size, size))
+        return map_pictures(pixels, (len(names), 3, size, size)), names, left_out
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return torch.from_numpy(mapped), names, left_out
 
 
 def _build(base: Path, files: list[Path], size: int, stem: Path) -> Found:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from simclr_tut import config
+from simclr_tut._mapped import in_turn
 from simclr_tut.data import ImageData
 
 if TYPE_CHECKING:  # a second to load, so functions import it: a notebook opens without
@@ -85,7 +86,7 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
     try:
         model.to(device)
         features = []
-        for batch in images.split(batch_size):
+        for batch in in_turn(images, batch_size):
             batch = batch.to(device)
             batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
             features.append(forward(batch).float().flatten(1).cpu())

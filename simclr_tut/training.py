@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from simclr_tut import _parallel
 from simclr_tut._checkpoint import Checkpoint
+from simclr_tut._mapped import was_read
 from simclr_tut._parallel import gather, joined_processes, processes
 from simclr_tut.config import Recipe, has_fast_bf16, pick_device
 from simclr_tut.losses import multi_view_nt_xent
@@ -535,7 +536,9 @@ def _near(tensor: torch.Tensor) -> torch.Tensor:
 
 def _take(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """The chosen pictures, where ``chosen`` is."""
-    return images[chosen.to(images.device)].to(chosen.device)
+    taken = images[chosen.to(images.device)]
+    was_read(images, taken)
+    return taken.to(chosen.device)
 
 
 def _check_tensors(images: torch.Tensor, labels: torch.Tensor | None) -> None:

@@ -29,7 +29,7 @@ HOMES = {
 }
 # Private files that are parts of a module: its rules are theirs.
 PARTS = {"_checkpoint": "training", "_parallel": "training", "_folder": "data",
-         "_fetch": "data", "_families": "methods",
+         "_fetch": "data", "_families": "methods", "_mapped": "config",
          "_widget_pixels": "widgets", "_widget_training": "widgets"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
