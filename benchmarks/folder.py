@@ -103,7 +103,8 @@ def main() -> None:
                      for phase in ("build", "train")}
             append_record(FILE, {"pictures": arguments.pictures, "size": size, "seed": 0, **found,
                                  **provenance(f"python -m benchmarks.folder --pictures "
-                                              f"{arguments.pictures} --sizes {size}")})
+                                              f"{arguments.pictures} --sizes {size} --steps "
+                                              f"{arguments.steps}")})
             for phase, facts in found.items():
                 print(f"{size} px, {phase}: peak {facts['peak']:.0f} MB (imports alone "
                       f"{facts['before']:.0f}), {facts['seconds']:.0f} s", flush=True)

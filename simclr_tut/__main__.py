@@ -82,7 +82,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     recipe = replace(recipe, **changes)
     if arguments.folder == "":
         raise ValueError("--folder must name a folder; got ''.")
-    folder = Path(arguments.folder) if arguments.folder else config.home() / "command-line"
+    folder = config.expanded(arguments.folder or config.home() / "command-line")
     with training.joined_processes() as (rank, world):
         _pretrain_together(recipe, folder, rank, world)
 
@@ -96,14 +96,14 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
     config.seed_everything(recipe.seed)
     train = data.load_dataset(recipe.dataset, "train", recipe.train_images)
     say(config.scale_line(recipe, round((recipe.seconds or 60) / 60, 1), train.name))
-    if world > 1:
-        say(f"{world} processes, {recipe.batch_size // world} of {recipe.batch_size} pictures each")
     model = models.build_model(recipe.encoder, recipe.head_hidden, recipe.head_dim,
                                recipe.head_layers)
-    n = min(recipe.batch_size, len(train))
+    n = min(recipe.batch_size, len(train) - len(train) % world)
     if n < 2:
         raise ValueError(f"NT-Xent needs at least 2 pictures in a batch; got {n} of {len(train)} "
                          "pictures. Raise --batch-size, or choose a larger data set.")
+    if world > 1:
+        say(f"{world} processes, {n // world} of {n} pictures each")
     say(f"loss: chance {losses.chance_loss(n, recipe.views):.3f}, "
         f"floor {losses.loss_floor(n, recipe.temperature, recipe.views):.3f}")
 
@@ -119,7 +119,7 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
         models.save_weights(model, path, {
             "encoder": recipe.encoder, "head_hidden": recipe.head_hidden,
             "head_dim": recipe.head_dim, "head_layers": recipe.head_layers, "dataset": train.name,
-            "seed": recipe.seed, "steps": len(history.loss), "processes": world,
+            "seed": recipe.seed, "steps": len(history.loss), "batch_size": n, "processes": world,
             "seconds": round(history.seconds, 1)})
     state = "interrupted; the same command goes on" if history.interrupted else "done"
     per_second = len(history.loss) * n / max(history.seconds, 1e-9)
@@ -128,7 +128,10 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     recipe = config.recipe("evaluate")
-    model = models.load_weights(arguments.weights) if arguments.weights else None
+    if arguments.weights == "":
+        raise ValueError('weights must name a file; got "". Leave it out for the checkpoint that '
+                         "ships with the course.")
+    model = models.load_weights(config.expanded(arguments.weights)) if arguments.weights else None
     train, test = (_labelled(data.load_dataset(arguments.dataset, split, n), split) for split, n in
                    (("train", recipe.train_images), ("test", recipe.test_images)))
     if model is None:

@@ -78,7 +78,8 @@ class Checkpoint:
                    for k, v in tensors.items()}
         header = {"format": str(FORMAT), "version": __version__,
                   "recipe": json.dumps(self.facts), "history": json.dumps(asdict(history))}
-        content = save(tensors, {**header, "sha256": _digest(header, tensors)})
+        header["sha256"] = _digest(header, tensors)
+        content = save(tensors, {**header, "seal": _seal(header)})
         half = self.path.with_suffix(f".{os.getpid()}.half")
         try:
             try:
@@ -173,9 +174,17 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     json.loads(header["recipe"])
     json.loads(header["history"])
+    if header.get("seal", _seal(header)) != _seal(header):  # the first files had none
+        raise ValueError("its version or checksum was changed")
     if header.get("format") == str(FORMAT) and header["sha256"] != _digest(header, tensors):
         raise ValueError("its content does not have its checksum")
     return header, tensors
+
+
+def _seal(header: dict[str, str]) -> str:
+    """A checksum of what says how to read the rest: a flipped bit is no other version."""
+    facts = [header.get(name) for name in ("format", "version", "sha256")]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _digest(header: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:

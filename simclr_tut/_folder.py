@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -9,6 +10,7 @@ import os
 import secrets
 import struct
 import time
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +33,9 @@ SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
 # would start another program.
 _KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _SPLITS = {"train", "test", "val", "valid", "validation", "unlabeled"}
-_FORMAT = 3  # of the cache; part of its key
+_FORMAT = 4  # of the cache; part of its key
+# Errors of reading that are of the file and stay; after others it is worth trying again.
+_LASTING = (None, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ELOOP)
 _CHUNK = 256  # pictures in memory at once while decoding
 _IN_MEMORY = 2**31  # bytes that a folder may take when no cache can be written
 
@@ -61,7 +65,7 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
                    for p in _loose(root)]
     key = _key(base, files, size)
     stem = config.data_folders()[-1] / "folders" / key
-    found = _from_cache(stem, size) or _build(base, files, size, stem)
+    found = _from_cache(stem, size, base) or _build(base, files, size, stem)
     images, names, left_out = found[0], found[1], [*unread, *found[2]]
     if not names:
         raise FileNotFoundError(
@@ -73,10 +77,11 @@ def load_folder(root: Path, split: str, size: int) -> Folder:
         config.warn(f"{len(left_out)} of {len(files) + len(unread)} files under "
                     f"{_printable(root.name)} could not be read and were left out: {shown}",
                     stacklevel=4)
-    owners = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
+    owners = [_class_name(Path(name).parts[0]) if len(Path(name).parts) > 1 else None
+              for name in names]
     everyone = {owner for owner in owners if owner is not None}
     if other is not None:  # a class may be in one of the splits only; broken files count in both
-        everyone.update(_with_pictures(base), _with_pictures(other))
+        everyone.update(map(_class_name, (*_with_pictures(base), *_with_pictures(other))))
     classes = sorted(everyone)
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number.get(owner, -1) for owner in owners], dtype=torch.int64)
@@ -119,14 +124,14 @@ def _with_pictures(folder: Path) -> Iterator[str]:
     """Names of the folders below that hold a picture; none where they may not be listed."""
     with suppress(PermissionError):
         for below in sorted(folder.iterdir()):
-            if below.is_dir() and not hidden(below.name) and _find(below, first=True)[0]:
+            if os.path.isdir(below) and not hidden(below.name) and _find(below, first=True)[0]:
                 yield below.name
 
 
 def _loose(folder: Path) -> list[Path]:
     """Pictures that lie in a folder itself."""
     return [p for p in sorted(folder.iterdir())
-            if p.suffix.lower() in SUFFIXES and not hidden(p.name) and p.is_file()]
+            if p.suffix.lower() in SUFFIXES and not hidden(p.name) and os.path.isfile(p)]
 
 
 def _base(root: Path, split: str) -> tuple[Path, Path | None]:
@@ -135,7 +140,7 @@ def _base(root: Path, split: str) -> tuple[Path, Path | None]:
     It is ``root`` itself, or a folder below it that is a split and no class.
     """
     parts = {p.name.lower(): p for p in sorted(root.iterdir())  # "train" over "Train"
-             if p.name.lower() in ("train", "test") and p.is_dir()}
+             if p.name.lower() in ("train", "test") and os.path.isdir(p)}
     if len(parts) == 1:  # beside folders of pictures "train" may be a class, as bus and car are
         if any(name.lower() not in _SPLITS for name in _with_pictures(root)):
             parts = {}
@@ -150,7 +155,11 @@ def _base(root: Path, split: str) -> tuple[Path, Path | None]:
 
 
 def _find(base: Path, first: bool = False) -> tuple[list[Path], list[str]]:
-    """Pictures below ``base``, links followed, and what could not be listed, with the reason."""
+    """Pictures below ``base``, links followed, and what could not be listed, with the reason.
+
+    Of each folder directly below, which is a class, every place is visited once, whatever links
+    lead there.
+    """
     files, unread = [], []
 
     def name(path: str | Path) -> str:
@@ -160,29 +169,38 @@ def _find(base: Path, first: bool = False) -> tuple[list[Path], list[str]]:
         said = error.strerror or str(error)
         unread.append(f"{name(error.filename)} ({type(error).__name__}: {said})")
 
-    above = {str(base): {os.path.realpath(base)}}  # of each folder: where it and its parents lie
+    visited: set[str] = set()  # real places of this class, and of the folders above it
+    above = {os.path.realpath(base)}
     for folder, below, names in os.walk(base, onerror=note, followlinks=True):
-        seen = above.pop(folder)
-        below[:] = [n for n in sorted(below) if not hidden(n)
-                    and os.path.realpath(os.path.join(folder, n)) not in seen]
-        for n in below:
-            path = os.path.join(folder, n)
-            above[path] = seen | {os.path.realpath(path)}
+        if Path(folder).parent == base:  # depth first: the class before is done
+            visited = above | {os.path.realpath(folder)}
+        below[:] = [n for n in sorted(below) if not hidden(n)]
+        if folder != str(base):
+            places = {n: os.path.realpath(os.path.join(folder, n)) for n in below}
+            below[:] = [n for n, place in places.items() if place not in visited]
+            visited.update(places[n] for n in below)
+        else:
+            below[:] = [n for n in below if os.path.realpath(os.path.join(folder, n)) not in above]
         for path in (Path(folder, n) for n in names):
             if path.suffix.lower() not in SUFFIXES or hidden(path.name):
                 continue
-            if path.is_file():
+            if os.path.isfile(path):
                 files.append(path)
                 if first:
                     return files, unread
-            else:  # a link to nothing; a pipe, which would be waited for
-                unread.append(f"{name(path)} (no file)")
+            else:  # a link to nothing, or into a locked place; a pipe, which would be waited for
+                unread.append(f"{name(path)} (no file that may be read)")
     return sorted(files), sorted(unread)
 
 
 def hidden(name: str) -> bool:
     """Whether a file or folder is of a program and not of the reader."""
     return name.startswith(".") or name == "__MACOSX"
+
+
+def _class_name(folder: str) -> str:
+    """A Mac and Linux may write one name in two ways: é as one character, or as e and an accent."""
+    return unicodedata.normalize("NFC", folder)
 
 
 def _printable(name: str) -> str:
@@ -232,19 +250,35 @@ def _key(base: Path, files: list[Path], size: int) -> str:
 Found = tuple[torch.Tensor, list[str], list[str]]
 
 
-def _from_cache(stem: Path, size: int) -> Found | None:
-    """Map a whole cache; None where there is none, or where it is cut short."""
+def _from_cache(stem: Path, size: int, base: Path) -> Found | None:
+    """Map a whole cache; None where there is none, where it is cut short or was written into, or
+    where a file that could not be read can be read now.
+    """
     pixels, index = stem.with_suffix(".pixels"), stem.with_suffix(".json")
     try:
         facts = json.loads(index.read_text(encoding="utf-8"))
-        names, left_out = facts["names"], facts["left_out"]
-        if facts["sha256"] != _digest(names, left_out):
+        names, left_out, again = facts["names"], facts["left_out"], facts["again"]
+        if facts["sha256"] != _digest(names, left_out, again, facts["written"]):
             return None
-        if pixels.stat().st_size != len(names) * 3 * size * size or not names:
+        state = pixels.stat()
+        if (state.st_size, state.st_mtime_ns) != (len(names) * 3 * size * size, facts["written"]):
             return None
-        return map_pictures(pixels, (len(names), 3, size, size)), names, left_out
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    for name in again:
+        with suppress(Exception):
+            decode(base / name, size)
+            return None
+    if not names:
+        return None
+    try:
+        return map_pictures(pixels, (len(names), 3, size, size)), names, left_out
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OSError(f"the pictures decoded into {pixels}, {state.st_size / 1e9:.1f} GB, cannot "
+                      f"be mapped into memory ({error}). Close other programs, or load fewer "
+                      "pictures, or smaller ones.") from error
 
 
 def _build(base: Path, files: list[Path], size: int, stem: Path) -> Found:
@@ -256,26 +290,34 @@ def _build(base: Path, files: list[Path], size: int, stem: Path) -> Found:
         stem.parent.mkdir(parents=True, exist_ok=True)
         _sweep(stem.parent)
         with open(half, "wb") as file:
-            names, left_out = _decode_all(base, files, size, lambda p: file.write(p.tobytes()))
+            names, left_out, again = _decode_all(base, files, size,
+                                                 lambda p: file.write(p.tobytes()))
             file.flush()
             os.fsync(file.fileno())
-        _place(stem, half, {"names": names, "left_out": left_out,
-                            "sha256": _digest(names, left_out)})
-        found = _from_cache(stem, size)
-        if found or not names:
-            return found or (torch.empty(0), names, left_out)
-        raise OSError("the cache was changed while it was made")
+        written = half.stat().st_mtime_ns
+        _place(stem, half, {"names": names, "left_out": left_out, "again": again,
+                            "written": written,
+                            "sha256": _digest(names, left_out, again, written)})
     except OSError as error:
-        with suppress(OSError):
-            half.unlink(missing_ok=True)
         if len(files) * 3 * size * size > _IN_MEMORY:
             raise OSError(
                 f"the cache for {base} could not be written to {stem.parent} ({error}). It needs "
                 f"{len(files) * 3 * size * size / 1e9:.1f} GB: free them, or set SIMCLR_TUT_CACHE "
                 "to a folder with room.") from error
         kept: list[np.ndarray] = []
-        names, left_out = _decode_all(base, files, size, kept.append)
+        names, left_out, _ = _decode_all(base, files, size, kept.append)
         return torch.from_numpy(np.stack(kept)) if kept else torch.empty(0), names, left_out
+    finally:  # after an interrupt, too: gigabytes may lie there
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
+    if not names:
+        return torch.empty(0), names, left_out
+    for _ in range(40):  # between its two files another process may just put its own
+        found = _from_cache(stem, size, base)
+        if found:
+            return found
+        time.sleep(0.05)
+    raise OSError(f"the cache {stem} was changed while it was made. Try again.")
 
 
 def _place(stem: Path, half: Path, facts: dict) -> None:
@@ -290,8 +332,8 @@ def _place(stem: Path, half: Path, facts: dict) -> None:
             half_index.unlink(missing_ok=True)
 
 
-def _digest(names: list[str], left_out: list[str]) -> str:
-    return hashlib.sha256(json.dumps([names, left_out]).encode()).hexdigest()
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _sweep(folder: Path) -> None:
@@ -303,12 +345,20 @@ def _sweep(folder: Path) -> None:
 
 
 def _decode_all(base: Path, files: list[Path], size: int,
-                keep: Callable[[np.ndarray], object]) -> tuple[list[str], list[str]]:
-    """Hand every decoded picture to ``keep``, in order; return names kept and files left out."""
+                keep: Callable[[np.ndarray], object]) -> tuple[list[str], list[str], list[str]]:
+    """Hand every decoded picture to ``keep``, in order.
+
+    Returns: names kept, files left out with the reason, and those of them to be tried again.
+    """
+    again: list[str] = []
+
     def attempt(path: Path) -> np.ndarray | str:
         try:
             return decode(path, size)
         except Exception as error:  # a broken file may raise anything, and must not end the run
+            passing = isinstance(error, OSError) and error.errno not in _LASTING
+            if passing or isinstance(error, MemoryError):
+                again.append(path.relative_to(base).as_posix())
             said = (str(error) or "no picture").replace(repr(str(path)), "it")
             return f"{type(error).__name__}: {said}"[:120]
 
@@ -329,4 +379,4 @@ def _decode_all(base: Path, files: list[Path], size: int,
             else:
                 keep(result)
                 names.append(name)
-    return names, left_out
+    return names, left_out, again

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import mmap
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 
-_OFTEN = 2**26  # bytes of pictures between two times; a page brings some of its neighbours along
-_FILES: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # by where they are mapped
-_READ: WeakKeyDictionary[mmap.mmap, int] = WeakKeyDictionary()  # bytes since the last time
+_LARGE = 2**29  # bytes; a smaller file may well stay in memory, once it was read
+_OFTEN = 2**26  # bytes that are read before pages are let go of; each brings some neighbours along
+
+
+class _Pictures(mmap.mmap):
+    """A file, mapped so that writing into it reaches a copy; ``plain`` maps it for reading only."""
+
+    plain: mmap.mmap
+    read = 0  # bytes since pages were let go of
+
+
+_FILES: WeakValueDictionary[int, _Pictures] = WeakValueDictionary()  # by where they are mapped
 
 
 def map_pictures(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
@@ -21,43 +32,60 @@ def map_pictures(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
 
     Raises: OSError or ValueError for a file that cannot be mapped in this shape.
     """
+    linux = sys.platform == "linux"
+    # without NORESERVE Linux asks for as much memory as the file is large, for copies of its pages
+    how = ({"flags": mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000)} if linux
+           else {"access": mmap.ACCESS_COPY})
     with open(path, "rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        mapped = _Pictures(file.fileno(), 0, **how)
+        if linux and len(mapped) >= _LARGE:
+            mapped.plain = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     images = torch.from_numpy(np.frombuffer(mapped, np.uint8).reshape(shape))
-    _FILES[images.data_ptr()] = mapped
+    if hasattr(mapped, "plain"):
+        _FILES[images.data_ptr()] = mapped
     return images
 
 
-def was_read(images: torch.Tensor, part: torch.Tensor) -> None:
-    """Note that ``part`` was read of ``images``; let go of their pages now and then.
+def take(images: torch.Tensor, chosen: torch.Tensor | slice) -> torch.Tensor:
+    """Return ``images[chosen]`` without keeping in memory what was read of a large file.
 
-    Else each page that was ever read counts as memory of this process. They are clean copies of
-    the file and come back when needed. Where somebody wrote into the pictures they all stay, since
-    what was written is nowhere else. Linux alone; elsewhere, and with other tensors, all stay.
+    Each page that is ever read counts as memory of this process. So pictures of a large file are
+    read through a second mapping, whose pages are let go of now and then: they are copies of the
+    file and come back when needed. Pictures that somebody wrote into are read where that was
+    written. Linux alone; elsewhere, and for other tensors, it is plain indexing.
     """
     place = images.untyped_storage().data_ptr()
     mapped = _FILES.get(place)
-    if mapped is None:
-        return
-    _READ[mapped] = _READ.get(mapped, 0) + part.nbytes
-    if _READ[mapped] < _OFTEN:
-        return
-    _READ[mapped] = 0
-    if _written_kb(place) == 0:
-        mapped.madvise(mmap.MADV_DONTNEED)
+    if mapped is None or images.dtype != torch.uint8 or _written_kb(place, len(mapped)) != 0:
+        return images[chosen]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch cannot mark a tensor as not writable
+        whole = torch.from_numpy(np.frombuffer(mapped.plain, np.uint8))
+    taken = whole.as_strided(images.shape, images.stride(), images.storage_offset())[chosen]
+    taken = taken.clone() if isinstance(chosen, slice) else taken  # it may be written into
+    mapped.read += taken.nbytes
+    if mapped.read >= _OFTEN:
+        mapped.read = 0
+        mapped.plain.madvise(mmap.MADV_DONTNEED)
+    return taken
 
 
 def in_turn(images: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
     """Hand out pictures from the first to the last, ``batch_size`` at a time."""
-    for batch in images.split(batch_size):
-        yield batch
-        was_read(images, batch)
+    for start in range(0, len(images), batch_size):
+        yield take(images, slice(start, start + batch_size))
 
 
-def _written_kb(place: int) -> int | None:
-    """How much of the file mapped at an address was written to, in kB; None if nobody can say."""
-    with suppress(OSError), open("/proc/self/smaps", encoding="utf-8", errors="replace") as lines:
+def _written_kb(place: int, size: int) -> int | None:
+    """How much of a mapped file was written to, in kB; None if nobody can say."""
+    written, here, found = 0, False, False
+    with suppress(OSError), open("/proc/self/smaps", "rb") as lines:
         for line in lines:
-            if line.startswith(f"{place:x}-"):
-                return next(int(x.split()[1]) for x in lines if x.startswith("Anonymous:"))
-    return None
+            name, _, rest = line.partition(b" ")
+            if not name.endswith(b":"):  # the next part of memory: from-to
+                start, end = (int(side, 16) for side in name.split(b"-"))
+                here = start < place + size and end > place
+                found |= here
+            elif here and name in (b"Anonymous:", b"Swap:"):
+                written += int(rest.split()[0])
+    return written if found else None

@@ -28,12 +28,15 @@ _TINY = 5e-324  # the smallest number above 0
 _RANGES = tuple(
     [(n, _TINY, math.inf) for n in ("seconds", "epochs", "lr", "temperature")]
     + [(n, 1, math.inf) for n in ("steps", "batch_size", "image_size", "small_size", "eval_every",
-                                  "head_hidden", "head_dim", "train_images", "test_images")]
-    + [("views", 2, math.inf), ("seed", 0, 2**32 - 1)]
-    + [("head_layers", 0, 3), ("momentum", 0, 1), ("warmup", 0, 1),
-       ("weight_decay", 0, math.inf), ("small_share", 0, 1)])
+                                  "head_hidden", "head_dim", "train_images", "test_images",
+                                  "draws", "monitor_images", "tsne_images")]
+    + [("views", 2, math.inf), ("seed", 0, 2**32 - 1), ("validation_images", 0, math.inf)]
+    + [("head_layers", 0, 3), ("momentum", 0, 1), ("warmup", 0, 1), ("color", 0, 1.25),
+       ("weight_decay", 0, 1000), ("small_share", 0, 1)])
 _WHOLE = ("views", "steps", "batch_size", "image_size", "small_size", "eval_every", "head_hidden",
-          "head_dim", "train_images", "test_images", "seed", "head_layers")
+          "head_dim", "train_images", "test_images", "seed", "head_layers", "draws",
+          "monitor_images", "tsne_images", "validation_images")
+_OPTIMIZERS = ("sgd", "muon", "adam")
 _MAY_BE_NONE = ("seconds", "epochs", "steps", "small_size", "train_images", "test_images")
 
 
@@ -83,6 +86,9 @@ class Recipe:
             )
         for name, low, high in _RANGES:
             value = getattr(self, name)
+            if isinstance(value, np.number):  # of a sweep over np.linspace: JSON knows none
+                value = value.item()
+                object.__setattr__(self, name, value)  # the class is frozen
             if value is None and name in _MAY_BE_NONE:
                 continue
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -90,8 +96,20 @@ class Recipe:
                 above = "above 0" if low == _TINY else f"{low:g} or more"
                 span = f"{above} and finite" if high == math.inf else f"from {low:g} to {high}"
                 raise ValueError(f"Recipe.{name} must be {span}; got {value!r}.")
-            if name in _WHOLE and value != int(value):
+            if name in _WHOLE and not isinstance(value, numbers.Integral):
                 raise ValueError(f"Recipe.{name} must be a whole number; got {value!r}.")
+            if name in ("momentum", "warmup") and value == 1:
+                raise ValueError(f"Recipe.{name} must be below 1; got {value!r}.")
+        if self.optimizer not in _OPTIMIZERS:
+            raise ValueError(f"Recipe.optimizer must be one of {', '.join(_OPTIMIZERS)}; got "
+                             f"{self.optimizer!r}.")
+        try:
+            low, high = (0.5, 1) if self.crop is None else map(float, self.crop)
+        except (TypeError, ValueError):
+            low, high = 0, 0
+        if not 0 < low <= high <= 1:
+            raise ValueError("Recipe.crop must be (lowest, highest) share of the area, within "
+                             f"(0, 1], or None; got {self.crop!r}.")
 
 
 _SMOKE = {"train_images": 512, "test_images": 200, "validation_images": 100, "monitor_images": 100,
@@ -251,8 +269,12 @@ def launched_processes() -> Launched | None:
     """Return what torchrun said to this process; None where it was started alone."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         return None
-    return Launched(int(os.environ.get("LOCAL_RANK", 0)),
-                    int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    said = os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if not all(number.isdecimal() for number in said):
+        raise ValueError("LOCAL_RANK and LOCAL_WORLD_SIZE must be whole numbers, as torchrun sets "
+                         f"them; got {said[0]!r} and {said[1]!r}. Unset them, with RANK, "
+                         "WORLD_SIZE and MASTER_ADDR, to train in one process.")
+    return Launched(*map(int, said))
 
 
 def home() -> Path:
@@ -261,7 +283,7 @@ def home() -> Path:
     Raises: OSError if it cannot be written.
     """
     root = os.environ.get("SIMCLR_TUT_HOME")
-    folder = (Path(root) if root else _reader_home() / ".simclr_tut") / "runs" / scale()
+    folder = (expanded(root) if root else _reader_home() / ".simclr_tut") / "runs" / scale()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -316,6 +338,25 @@ def alone(lock: Path) -> Iterator[bool]:
                 return
 
 
+def expanded(folder: str | Path) -> Path:
+    """Return the path with the reader's home in place of ``~``, as a shell would."""
+    return Path(os.path.expanduser(folder))
+
+
+@contextmanager
+def channels_named(images: torch.Tensor) -> Iterator[None]:
+    """Say in the course's words that a model does not take pictures of these channels."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "channels" not in str(error):
+            raise
+        raise ValueError(
+            "images must have the channels that the model was built for; got pictures of "
+            f"{tuple(images.shape)}, (N, C, H, W). Build it with in_channels={images.shape[1]}, or "
+            "give grey pictures three channels: images.expand(-1, 3, -1, -1).") from error
+
+
 def _reader_home() -> Path:
     try:
         return Path.home()
@@ -328,10 +369,11 @@ def data_folders() -> list[Path]:
     """Return where data sets are looked for, the reader's own choice first."""
     given = os.environ.get("SIMCLR_TUT_DATA")
     chosen = os.environ.get("SIMCLR_TUT_CACHE")
-    cache = Path(chosen) if chosen else _reader_home() / ".cache" / "simclr_tut"
-    return ([Path(given).expanduser()] if given else []) + [cache]
+    cache = expanded(chosen) if chosen else _reader_home() / ".cache" / "simclr_tut"
+    return ([expanded(given)] if given else []) + [cache]
 
 
 def offline() -> bool:
     """Return whether downloads are switched off (``SIMCLR_TUT_OFFLINE=1``; smoke runs are)."""
-    return os.environ.get("SIMCLR_TUT_OFFLINE", "") not in ("", "0") or scale() == "smoke"
+    said = os.environ.get("SIMCLR_TUT_OFFLINE", "").strip().lower()
+    return said not in ("", "0", "false", "no", "off") or scale() == "smoke"

@@ -314,14 +314,18 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> ImageData
         said = f"{type(error).__name__} {error}".strip()
         raise OSError(f"the files of {name} under {root} are broken ({said}). Delete them; they "
                       "will be fetched again.") from error
+    names = tuple(getattr(loaded, "classes", ()))
+    if name == "stl10" and not (int(np.max(loaded.labels)) < len(names) == len({*names} - {""})):
+        raise OSError(f"the files of stl10 under {root} are broken (class_names.txt, which has no "
+                      "checksum, does not name its classes). Delete them; they will be fetched "
+                      "again.")
     images = torch.as_tensor(np.asarray(loaded.data))
     if name == "cifar10":
         images = images.permute(0, 3, 1, 2).contiguous()
     elif name == "fashion_mnist":
         images = images[:, None].repeat(1, 3, 1, 1)
     labels = loaded.labels if name == "stl10" else loaded.targets
-    return ImageData(images, torch.as_tensor(np.asarray(labels)).long(), tuple(loaded.classes),
-                     name=name)
+    return ImageData(images, torch.as_tensor(np.asarray(labels)).long(), names, name=name)
 
 
 def _idx(folder: Path, split: str) -> ImageData:
@@ -349,11 +353,15 @@ def _zip(archive: Path, split: str) -> ImageData:
     cached = config.data_folders()[-1] / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.npz"
     if cached.exists():
         try:
+            with zipfile.ZipFile(cached) as file:
+                whole = file.testzip() is None  # NumPy compares no checksums
             with np.load(cached) as kept:
-                return ImageData(torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"]),
-                                 tuple(kept["classes"].tolist()), name="cifar10")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            pass  # a cache cut short is made again below
+                images, labels = (torch.from_numpy(kept[name]) for name in ("images", "labels"))
+                if whole and images.shape[1:] == (3, 32, 32):
+                    return ImageData(images, labels, tuple(kept["classes"].tolist()),
+                                     name="cifar10")
+        except Exception:  # noqa: BLE001, S110 - damage may raise anything; it is made again below
+            pass
     try:
         with zipfile.ZipFile(archive) as file:
             pictures = [n for n in sorted(file.namelist()) if Path(n).suffix.lower() in SUFFIXES

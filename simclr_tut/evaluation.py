@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,15 @@ RECORD_VERSION = 1  # of the records that benchmarks leave
 _MOST_CLASSES = 100_000  # votes are counted in a table: a stray label must not fill the memory
 
 
+def _in_float32(function: Callable) -> Callable:
+    """Keep autocast out: under it products of float32 matrices have eight bits."""
+    @functools.wraps(function)
+    def computed(*given: object, **named: object) -> object:
+        with torch.autocast("cpu", enabled=False):
+            return function(*given, **named)
+    return computed
+
+
 @dataclass(frozen=True)
 class Probe:
     """A fitted linear probe: the strength C chosen on validation, and each C's accuracy there."""
@@ -42,7 +52,7 @@ class Probe:
 
     def predict(self, features: torch.Tensor) -> torch.Tensor:
         """Return the class of each row of ``(N, F)`` features, ``(N,)`` int64."""
-        _check_matrix("features", features, columns=self.scaler.n_features_in_)
+        _check_matrix("features", features, 1, self.scaler.n_features_in_)
         rows = self.scaler.transform(features.detach().numpy())
         return torch.from_numpy(self.classifier.predict(rows))
 
@@ -68,8 +78,8 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
         layer: "h", the representation, or "z", the embedding (SimCLR only).
     Returns: ``(N, F)`` or ``(N, D)`` float32 on the CPU. A model on the CPU works on the GPU where
         there is one, and is put back, as its mode is.
-    Raises: ValueError for another layer, a model without a head, or float images outside [0, 1];
-        TypeError for images of another dtype.
+    Raises: ValueError for another layer, a model without a head, float images outside [0, 1], or
+        channels that the model does not take; TypeError for images of another dtype.
     Explained in notebooks/05.
     """
     images = images.images if isinstance(images, ImageData) else images
@@ -89,7 +99,8 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
         for batch in in_turn(images, batch_size):
             batch = batch.to(device)
             batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
-            features.append(forward(batch).float().flatten(1).cpu())
+            with config.channels_named(batch):
+                features.append(forward(batch).float().flatten(1).cpu())
         return torch.cat(features)
     finally:
         model.to(home)
@@ -121,6 +132,7 @@ def color_histogram(images: torch.Tensor, bins: int = 4) -> torch.Tensor:
     return counts / index[0].numel()
 
 
+@_in_float32
 def whiten(bank: torch.Tensor, *others: torch.Tensor,
            shrink: float = 0.01) -> tuple[torch.Tensor, ...]:
     """Map features so that ``bank`` has mean 0 and covariance 1; ``others`` by the same map.
@@ -139,15 +151,16 @@ def whiten(bank: torch.Tensor, *others: torch.Tensor,
     Explained in notebooks/05.
     """
     _check_whitening(bank, others, shrink)
-    mean = bank.mean(dim=0)
-    covariance = sum(((part - mean).double().T @ (part - mean).double()) / len(bank)
-                     for part in bank.split(5000))  # (F, F)
+    mean = bank.mean(dim=0, dtype=torch.float64)
+    covariance = sum((part - mean).T @ (part - mean) for part in bank.split(5000)) / len(bank)
     variances, directions = torch.linalg.eigh(covariance)  # (F,), (F, F)
     stretch = (variances + shrink * variances.mean()).rsqrt()
-    matrix = ((directions * stretch) @ directions.T).float()
-    return tuple((x - mean) @ matrix for x in (bank, *others))
+    matrix = (directions * stretch) @ directions.T  # (F, F)
+    return tuple(torch.cat([((part - mean) @ matrix).float() for part in x.split(5000)])
+                 for x in (bank, *others))
 
 
+@_in_float32
 def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
                 k: int = 200, temperature: float = 0.1) -> torch.Tensor:
     """Let the k most similar pictures of the bank vote, each with weight exp(cosine / temperature).
@@ -156,8 +169,8 @@ def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Te
         bank: ``(M, F)`` features with ``bank_labels``, ``(M,)`` int64.  queries: ``(Q, F)``.
         k: voters; at most M are used.
     Returns: ``(Q,)`` int64.
-    Raises: ValueError for shapes that do not fit, k < 1, a temperature below 0.0125 (float32 holds
-        no larger weights), or values not finite; TypeError for another dtype.
+    Raises: ValueError for shapes that do not fit, k < 1, a temperature of 0 or below, or values
+        not finite; TypeError for another dtype.
     Source: Wu et al. 2018 (arXiv 1805.01978), section 3.4. Explained in notebooks/05.
     """
     _check_features(bank, bank_labels, queries, k, temperature)
@@ -166,8 +179,9 @@ def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Te
     # at most 1,000 queries and 0.4 GB of similarities at a time
     for block in queries.split(max(1, min(1000, 10**8 // len(bank)))):
         similarity, nearest = (block @ bank.T).topk(min(k, len(bank)), dim=1)  # (B, k)
-        weights = (similarity / temperature).exp()
-        votes = torch.zeros(len(block), int(bank_labels.max()) + 1)
+        # as shares of the nearest one's weight: the winner is the same, and nothing overflows
+        weights = ((similarity - similarity[:, :1]) / temperature).exp()
+        votes = weights.new_zeros(len(block), int(bank_labels.max()) + 1)
         votes.scatter_add_(1, bank_labels[nearest], weights)  # (B, K)
         predictions.append(votes.argmax(dim=1))
     return torch.cat(predictions)
@@ -180,6 +194,7 @@ def knn_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.T
     Args, Raises: as ``knn_predict``.  query_labels: ``(Q,)`` int64, Q at least 1.
     Explained in notebooks/05.
     """
+    _check_matrix("queries", queries)
     _check_labels("query_labels", query_labels, len(queries))
     predictions = knn_predict(bank, bank_labels, queries, k, temperature)
     return float((predictions == query_labels).float().mean())
@@ -284,7 +299,8 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
 
     Args: features ``(N, F)``; values ``(N,)`` float.  strength: of the ridge penalty, above 0.
     Returns: 1 for perfect prediction, 0 for guessing the mean; below 0 is worse than that.
-    Raises: ValueError if shapes do not fit, a value is not finite, or the test values do not vary.
+    Raises: ValueError if shapes do not fit, a value is not finite, or the test values do not vary;
+        TypeError for complex values.
     Explained in notebooks/06.
     """
     from sklearn.linear_model import Ridge
@@ -294,13 +310,13 @@ def ridge_r2(train_features: torch.Tensor, train_values: torch.Tensor,
     _check_labelled("test", test_features, test_values, columns, what="values")
     if not isinstance(strength, int | float) or not 0 < strength < 1e30:
         raise ValueError(f"strength must be above 0 and finite; got {strength!r}.")
-    if len(test_values) < 2 or not float(test_values.float().var()) > 0:
+    if len(test_values) < 2 or not float(test_values.detach().double().var()) > 0:
         raise ValueError("test_values must vary, or R2 means nothing; got equal values.")
     # float64: float32 would be ill-conditioned
     x, t = (f.detach().double().numpy() for f in (train_features, test_features))
     scaler = StandardScaler().fit(x)
-    model = Ridge(alpha=strength).fit(scaler.transform(x), train_values.double().numpy())
-    return float(model.score(scaler.transform(t), test_values.double().numpy()))
+    model = Ridge(alpha=strength).fit(scaler.transform(x), train_values.detach().double().numpy())
+    return float(model.score(scaler.transform(t), test_values.detach().double().numpy()))
 
 
 def embed_2d(features: torch.Tensor, method: str = "tsne", seed: int = 0,
@@ -362,9 +378,13 @@ def interval(values: Iterable[float], top: float | None = None) -> tuple[float, 
     from scipy.stats import t
 
     try:
-        values = np.asarray(list(values), dtype=float)
+        numbers_given = not isinstance(values, str | bytes) and list(values)
+        values = np.asarray(numbers_given, dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"values must be numbers; got {values!r:.60}.") from error
+    if values.ndim != 1:
+        raise TypeError("values must be numbers, one after the other; got "
+                        f"{'a table ' + str(values.shape) if values.ndim else 'a text'}.")
     if top is not None and (not isinstance(top, numbers.Real) or not 0 < top < 1e30):
         raise ValueError(f"top must be None or a number above 0; got {top!r:.60}.")
     if len(values) == 0 or not (abs(values) < 1e100).all():
@@ -394,6 +414,11 @@ def record(folder: str | Path, name: str, value: float, **facts: object) -> None
         if the folder cannot be written.
     """
     _check_record(name, value)
+    try:
+        json.dumps(facts)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"facts must be texts, numbers and lists, to be written as JSON; {error}. "
+                        "Wrap a number of NumPy or torch in int() or float().") from error
     path = Path(folder) / "results.json"
     key = {k: facts.get(k) for k in ("dataset", "measure", "seed")}
     half = path.with_suffix(f".{os.getpid()}.half")
@@ -491,6 +516,13 @@ def _check_matrix(name: str, x: torch.Tensor, rows: int = 0, columns: int | None
         raise ValueError(f"{name} must be finite, and below 1e16; got NaN, infinity or larger.")
 
 
+def _check_directions(name: str, x: torch.Tensor) -> None:
+    longest = x.detach().abs().amax(dim=1)
+    if bool(((longest > 0) & (longest < 1e-10)).any()):
+        raise ValueError(f"{name} must have a number of 1e-10 or more in each row, or zeros only: "
+                         "of shorter rows float32 loses the direction. Multiply it first.")
+
+
 def _check_near(name: str, x: torch.Tensor) -> None:
     if x.device.type != "cpu":
         raise ValueError(f"{name} must be on the CPU, as encode returns features and load_dataset "
@@ -528,6 +560,8 @@ def _check_labelled(part: str, x: torch.Tensor, y: torch.Tensor, columns: int | 
     _check_matrix(f"{part}_features", x, 1, columns)
     if what == "labels":
         _check_labels(f"{part}_labels", y, len(x))
+    elif isinstance(y, torch.Tensor) and y.is_complex():
+        raise TypeError(f"{part}_values must be real numbers; got {y.dtype}.")
     elif not isinstance(y, torch.Tensor) or y.shape != x.shape[:1] or not torch.isfinite(y).all():
         raise ValueError(f"{part}_values must be a finite tensor ({len(x)},), one a row; got "
                          f"{tuple(getattr(y, 'shape', ()))}.")
@@ -601,6 +635,7 @@ def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Ten
                     temperature: float) -> None:
     for name, x in (("bank", bank), ("queries", queries)):
         _check_matrix(name, x)
+        _check_directions(name, x)
     if bank.dtype != queries.dtype or bank.dtype != torch.float32:
         raise TypeError("bank and queries must be float32, as encode returns; got "
                         f"{bank.dtype} and {queries.dtype}.")
@@ -610,6 +645,7 @@ def _check_features(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Ten
     _check_labels("bank_labels", labels, len(bank))
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be a whole number, at least 1; got {k!r}.")
-    if not isinstance(temperature, (int, float)) or not 0.0125 <= temperature < 1e30:
-        raise ValueError("temperature must be at least 0.0125, or exp(1 / temperature) overflows; "
-                         f"got {temperature!r}.")
+    if (not isinstance(temperature, (int, float)) or isinstance(temperature, bool)
+            or not 1e-30 <= temperature < 1e30):
+        raise ValueError("temperature must be above 0 and finite, from 1e-30; got "
+                         f"{temperature!r}.")

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 _LARGEST = 1e16  # of an embedding: the square, and a sum of many squares, fit into float32
+_SMALLEST = 1e-10  # of a row's largest entry: below about 1e-12 a normalised row is none
 
 
 def _in_float32(function: Callable) -> Callable:
@@ -133,7 +134,8 @@ def progress(loss: float, n: int, temperature: float, views: int = 2) -> float:
     if not chance > floor:
         raise ValueError(f"temperature must leave room between chance and floor; at {temperature} "
                          "both are equal in float64.")
-    if not isinstance(loss, numbers.Real | torch.Tensor):
+    single = loss.numel() == 1 if isinstance(loss, torch.Tensor) else True
+    if not isinstance(loss, numbers.Real | torch.Tensor) or not single:
         raise TypeError(f"loss must be one number; got {loss!r:.60}.")
     if not math.isfinite(loss):
         raise ValueError(f"loss must be finite; got {loss}. Lower the learning rate.")
@@ -149,11 +151,13 @@ def contrastive_accuracy(z1: torch.Tensor, z2: torch.Tensor) -> torch.Tensor:
     """
     _check_pairs(z1, z2, 1.0)
     z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
-    similarity = (z @ z.T).fill_diagonal_(-torch.inf)
+    # of unit vectors the nearest has the largest cosine; near collapse, where all cosines round to
+    # 1, differences of coordinates still tell them apart
+    distance = torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")
+    distance.fill_diagonal_(torch.inf)
     n = len(z1)
     positive = torch.arange(2 * n, device=z.device).roll(n)
-    best = similarity.max(dim=1, keepdim=True).values
-    tied = similarity >= best - 1e-6
+    tied = distance <= distance.min(dim=1, keepdim=True).values + 1e-6
     return (tied.gather(1, positive[:, None])[:, 0] / tied.sum(dim=1)).mean()
 
 
@@ -176,7 +180,7 @@ def uniformity(z: torch.Tensor) -> torch.Tensor:
     Args: z: ``(N, D)`` float, N at least 2.  Raises: TypeError, ValueError for anything else.
     Source: Wang and Isola 2020 (arXiv 2005.10242), with t = 2. Explained in notebooks/03.
     """
-    _check_matrix(z, "z", 2)
+    _check_matrix(z, "z", 2, lowest=_SMALLEST)
     distances = torch.pdist(F.normalize(z.float(), dim=1))
     return distances.square().mul(-2).exp().mean().log()
 
@@ -224,7 +228,7 @@ def info_nce(
     """
     _check_one_device(queries, queue=queue)
     _check_pairs(queries, keys, temperature)
-    _check_matrix(queue, "queue", 1)
+    _check_matrix(queue, "queue", 1, lowest=_SMALLEST)
     if queue.shape[1] != queries.shape[1]:
         raise ValueError(f"queue must be (K, {queries.shape[1]}), as wide as the queries; got "
                          f"{tuple(queue.shape)}.")
@@ -269,7 +273,8 @@ def negative_cosine(prediction: torch.Tensor, target: torch.Tensor) -> torch.Ten
     Source: Chen and He 2021, Eq. 1 and Algorithm 1 (SimSiam). Explained in notebooks/08.
     """
     _check_pairs(prediction, target, 1.0)
-    return -F.cosine_similarity(prediction.float(), target.detach().float(), dim=1).mean()
+    prediction, target = (F.normalize(x.float(), dim=1) for x in (prediction, target.detach()))
+    return -(prediction * target).sum(dim=1).mean()
 
 
 @_in_float32
@@ -280,7 +285,7 @@ def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, weight: float = 5e-3) -> to
     Raises: ValueError, TypeError as ``nt_xent``, or for another weight.
     Source: Zbontar et al. 2021, Eq. 1. Explained in notebooks/08.
     """
-    _check_pairs(z1, z2, 1.0)
+    _check_pairs(z1, z2, 1.0, smallest=0)
     _check_weights(weight=weight)
     first, second = ((z - z.mean(0)) / (z.std(0, correction=0) + 1e-5)
                      for z in (z1.float(), z2.float()))
@@ -302,7 +307,7 @@ def vicreg(
     Source: Bardes et al. 2022, as in their code; Eqs. 5 and 6 sum where it averages.
     Explained in notebooks/08.
     """
-    _check_pairs(z1, z2, 1.0, largest=1e7)  # squares of its squares fit into float32
+    _check_pairs(z1, z2, 1.0, largest=1e7, smallest=0)  # squares of its squares fit into float32
     _check_weights(invariance=invariance, variance=variance, covariance=covariance)
     z1, z2 = z1.float(), z2.float()
     spread, redundancy = 0.0, 0.0
@@ -315,7 +320,8 @@ def vicreg(
     return invariance * F.mse_loss(z1, z2) + variance * spread + covariance * redundancy
 
 
-def _check_matrix(z: torch.Tensor, name: str, rows: int, highest: float = _LARGEST) -> None:
+def _check_matrix(z: torch.Tensor, name: str, rows: int, highest: float = _LARGEST,
+                  lowest: float = 0.0) -> None:
     if not isinstance(z, torch.Tensor) or not z.is_floating_point():
         raise TypeError(f"{name} must be a float tensor (N, D); got {type(z).__name__} "
                         f"{getattr(z, 'dtype', '')}.")
@@ -332,6 +338,10 @@ def _check_matrix(z: torch.Tensor, name: str, rows: int, highest: float = _LARGE
     if largest > highest:
         raise ValueError(f"{name} must be at most {highest:g}, or its square overflows float32; "
                          f"got {largest:.3g}. Lower the learning rate.")
+    longest = z.detach().abs().amax(dim=1)  # of each row; a row of zeros is equally far from all
+    if bool(((longest > 0) & (longest < lowest)).any()):
+        raise ValueError(f"{name} must have a number of {lowest:g} or more in each row, or zeros "
+                         "only: of shorter rows float32 loses the direction. Multiply it first.")
 
 
 def _check_one_device(first: torch.Tensor, **others: torch.Tensor) -> None:
@@ -349,7 +359,9 @@ def _check_temperature(temperature: float) -> None:
             raise TypeError("temperature, where it is learnt, must be float32 like the embeddings' "
                             f"product; got {temperature.dtype} {tuple(temperature.shape)}.")
         temperature = temperature.item()  # it may be learnt
-    if not isinstance(temperature, numbers.Real):
+    fraction = (isinstance(temperature, numbers.Rational)
+                and not isinstance(temperature, numbers.Integral))
+    if not isinstance(temperature, numbers.Real) or isinstance(temperature, bool) or fraction:
         raise TypeError(f"temperature must be one number; got {temperature!r:.60}.")
     with suppress(OverflowError):  # a whole number beyond float: too large below
         temperature = float(temperature)
@@ -382,8 +394,8 @@ def _check_naive(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> None
 
 
 def _check_count(n: int, views: int) -> None:
-    if not isinstance(n, numbers.Integral) or n < 2:
-        raise ValueError(f"n must be a whole number of images, at least 2; got {n!r}.")
+    if not isinstance(n, numbers.Integral) or not 2 <= n <= 10**15:
+        raise ValueError(f"n must be a whole number of images, 2 to 10**15; got {n!r:.60}.")
     if not isinstance(views, numbers.Integral) or views < 2:
         raise ValueError(f"views must be a whole number, at least 2; got {views!r}.")
 
@@ -397,10 +409,10 @@ def _check_views(z: Sequence[torch.Tensor], temperature: float) -> None:
 
 
 def _check_pairs(z1: torch.Tensor, z2: torch.Tensor, temperature: float,
-                 largest: float = _LARGEST) -> None:
+                 largest: float = _LARGEST, smallest: float = _SMALLEST) -> None:
     _check_one_device(z1, z2=z2)
-    _check_matrix(z1, "z1", 1, largest)
-    _check_matrix(z2, "z2", 1, largest)
+    _check_matrix(z1, "z1", 1, largest, smallest)
+    _check_matrix(z2, "z2", 1, largest, smallest)
     if z1.shape != z2.shape:
         raise ValueError(f"z1 and z2 must have the same shape (N, D); got {tuple(z1.shape)} and "
                          f"{tuple(z2.shape)}. Did one view skip the projection head?")

@@ -163,24 +163,34 @@ def settle_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.M
     A fresh network has running statistics of 0 and 1, which fit no data: measured in evaluation
     mode it looks collapsed. Settle it first wherever random weights are the baseline.
 
-    Args: batches: views ``(N, C, H, W)`` in [0, 1], at least one batch.
+    Args: batches: views ``(N, C, H, W)`` in [0, 1], at least one batch, of two or more each.
     Returns: the model, in evaluation mode.
-    Raises: ValueError if there is no batch.
+    Raises: ValueError, TypeError if there is no batch, or something else in its place; the model's
+        statistics are then what they were.
     Explained in notebooks/04.
     """
+    if isinstance(batches, torch.Tensor) or not isinstance(batches, Iterable):
+        raise TypeError("batches must be a list of batches of views; got "
+                        f"{type(batches).__name__}. One batch is [batch].")
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
         raise ValueError("batches must hold at least one batch of views; got none.")
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
+    statistics = [{k: v.clone() for k, v in norm.named_buffers()} for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
     model.train()
     try:
         for batch in itertools.chain([first], batches):
+            _check_batch(batch)
             model(batch)
+    except BaseException:
+        for norm, kept in zip(norms, statistics, strict=True):
+            norm.load_state_dict(kept, strict=False)
+        raise
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
@@ -192,11 +202,18 @@ def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:
     """Write the weights as safetensors, whole or not at all, with ``recipe`` as JSON inside.
 
     Args: recipe: at least "encoder", "head_hidden", "head_dim" and "head_layers".
-    Raises: ValueError if one is missing; OSError if the file cannot be written.
+    Raises: ValueError if one is missing, or they describe another model; OSError if the file
+        cannot be written.
     """
     missing = [k for k in _NEEDED if k not in recipe]
     if missing:
         raise ValueError(f"recipe must name {', '.join(missing)}, to build the model again.")
+    with torch.device("meta"):
+        again = build_model(*(recipe[k] for k in _NEEDED))
+    if _shapes(again) != _shapes(model):
+        raise ValueError(f"recipe must describe the model, or nobody can load it again; it says "
+                         f"{', '.join(f'{k} {recipe[k]!r}' for k in _NEEDED)}, which has other "
+                         f"weights than this {type(model).__name__}.")
     path = Path(path)
     if path.exists() and not path.is_file():
         raise OSError(f"path must name a file to write; {path} is a folder or a device.")
@@ -231,7 +248,7 @@ def load_recipe(path: str | Path) -> dict:
         if not isinstance(recipe, dict) or not recipe.keys() >= set(_NEEDED):
             raise ValueError(f"its recipe does not name {', '.join(_NEEDED)}")
         heads = [recipe[name] for name in _NEEDED[1:]]
-        if not all(isinstance(number, int) for number in heads):
+        if not all(isinstance(number, int) and not isinstance(number, bool) for number in heads):
             raise ValueError(f"head_hidden, head_dim and head_layers are {heads}")
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is no whole weights file of this course ({error}). "
@@ -250,7 +267,7 @@ def load_weights(path: str | Path, model: SimCLR | None = None) -> SimCLR:
         model = build_model(*(recipe[k] for k in _NEEDED))
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    expected = _shapes(model)
     came = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != came:
         wrong = sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k))
@@ -290,8 +307,8 @@ def load_pretrained(name: str = "cifar10-small") -> SimCLR:
 def pretrained_facts(name: str = "cifar10-small") -> dict:
     """Return where a shipped checkpoint comes from, and what it gave on test pictures.
 
-    Returns: command, seed, steps, seconds, machine, versions, sha256 of the file; as fractions
-        "knn_test", "white_knn_test" (k = 200, all training pictures vote) and "probe_test".
+    Returns: command, seed, steps, batch_size, seconds, machine, versions, sha256 of the file; as
+        fractions "knn_test", "white_knn_test" (k = 200, all training pictures vote), "probe_test".
     Raises: ValueError if there is none of that name.
     """
     text = (resources.files("simclr_tut") / "assets" / "checkpoints.json").read_text()
@@ -299,6 +316,20 @@ def pretrained_facts(name: str = "cifar10-small") -> dict:
     if name not in shipped:
         raise ValueError(f"pretrained name must be one of {', '.join(shipped)}; got {name!r}.")
     return shipped[name]
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _check_batch(batch: torch.Tensor) -> None:
+    if not isinstance(batch, torch.Tensor) or not batch.is_floating_point() or batch.dim() < 2:
+        raise TypeError("batches must hold float tensors (N, C, H, W) in [0, 1]; got "
+                        f"{type(batch).__name__} {getattr(batch, 'dtype', '')}. Divide bytes by "
+                        "255, or make views of them.")
+    if len(batch) < 2:
+        raise ValueError("batches must hold two views or more each, for their mean and variance; "
+                         f"got {tuple(batch.shape)}.")
 
 
 def _check_head(in_dim: int, hidden_dim: int, out_dim: int, layers: int) -> None:

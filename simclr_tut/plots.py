@@ -23,7 +23,8 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
 PURPLE, BROWN = "#7818D8", "#603000"  # ours, so that ten classes differ
 COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK, YELLOW, PURPLE, BROWN)
 MARKERS = "osD^vPX*<>"
-METHOD_COLORS = {"SimCLR": BLUE, "frozen SimCLR": BLUE, "supervised": RED, "fine-tuned": GREEN,
+METHOD_COLORS = {"SimCLR": BLUE, "frozen SimCLR": BLUE, "supervised": RED,
+                 "supervised, SimCLR's seconds": PURPLE, "fine-tuned": GREEN,
                  "random encoder": ORANGE, "raw pixels": "0.6", "colour histogram": SKY,
                  "predictive": YELLOW, "generative": PINK, "contrastive": BLUE, "chance": BLACK}
 _DPI, _WIDTH = 110, 7.0
@@ -56,6 +57,7 @@ def font_file() -> str:
 def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, title: str = "",
                row_labels: Sequence[str] | None = None) -> Figure:
     """Draw pictures, ``(N, C, H, W)`` uint8 or float in [0, 1], in rows."""
+    _check_some(images=images, columns=range(columns))
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     cell = min(1.3, (_WIDTH - (0.9 if row_labels else 0)) / columns)
@@ -66,7 +68,8 @@ def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, ti
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         pixels = np.moveaxis(np.asarray(image), 0, -1)
         pixels = pixels if pixels.dtype == np.uint8 else pixels.astype(float).clip(0, 1)
-        ax.imshow(pixels.squeeze(), cmap="gray" if pixels.shape[-1] == 1 else None,
+        grey = pixels.shape[-1] == 1
+        ax.imshow(pixels[..., 0] if grey else pixels, cmap="gray" if grey else None,
                   interpolation="nearest")
         if titles:
             ax.set_title(titles[i], fontsize=8, pad=2)
@@ -131,6 +134,7 @@ def panels(parts: Sequence[dict], title: str = "") -> Figure:
     Args: parts: dicts with x (numbers or names), series, title, xlabel, ylabel; where wanted lines,
         logx, legend (false: none), and intervals: true when each series is (mean, low, high).
     """
+    _check_some(parts=parts)
     columns = min(len(parts), 2)
     rows = -(-len(parts) // columns)
     fig, axes = figure(rows, columns, 2.7 * rows + 0.3, title)
@@ -170,6 +174,9 @@ def bars(names: Sequence[str], values: Sequence[float], errors=None, title: str 
          xlabel: str = "", ylabel: str = "", baseline: Mapping[str, float] | None = None,
          digits: int = 2) -> Figure:
     """Draw one labelled bar a name; ``baseline`` draws named horizontal lines."""
+    if len(names) != len(values) or len(set(names)) != len(names):
+        raise ValueError("names must be one for each value, all different; got "
+                         f"{list(names)} for {len(values)} values.")
     fig, axes = figure(title=title)
     ax = axes[0, 0]
     colors = [METHOD_COLORS.get(n.removesuffix(", whitened"), BLUE) for n in names]
@@ -265,6 +272,10 @@ def points_map(xy, labels, classes: Sequence[str], title: str, panels_titles=Non
     """Draw maps of points, one ``(N, 2)`` array or a list of them, coloured by class."""
     maps = list(xy) if isinstance(xy, (list, tuple)) else [xy]
     labels = np.asarray(labels)
+    if not np.isin(labels, np.arange(len(classes))).all():
+        raise ValueError(f"labels must be below {len(classes)}, the number of classes, and not "
+                         f"negative; got {labels.min()} to {labels.max()}. Leave points without a "
+                         "label out.")
     columns = min(len(maps), 2)
     rows = -(-len(maps) // columns)
     fig, axes = figure(rows, columns, (3.3 if columns > 1 else 5) * rows + 0.9, title)
@@ -340,3 +351,9 @@ class LiveFigure:
             self._handle = display(data, metadata=metadata, raw=True, display_id=True)
         else:
             self._handle.update(data, metadata=metadata, raw=True)
+
+
+def _check_some(**given: Sequence) -> None:
+    for name, values in given.items():
+        if not len(values):
+            raise ValueError(f"{name} must hold at least one; got none.")

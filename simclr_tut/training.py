@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from simclr_tut import _parallel
 from simclr_tut._checkpoint import Checkpoint
-from simclr_tut._mapped import was_read
+from simclr_tut._mapped import take
 from simclr_tut._parallel import gather, joined_processes, processes
 from simclr_tut.config import Recipe, has_fast_bf16, pick_device
 from simclr_tut.losses import multi_view_nt_xent
@@ -63,11 +63,11 @@ def warmup_cosine(step: int, steps: int, warmup: float = 0.05) -> float:
 
     Args:
         step: 0 … steps - 1.  steps: the whole run.  warmup: share of the steps that rise.
-    Raises: ValueError if steps < 1 or warmup is outside [0, 1).
+    Raises: ValueError if steps < 1, step < 0 or warmup is outside [0, 1).
     Source: Chen et al. 2020, section 2.2 (warm-up, then cosine decay without restarts).
     Explained in notebooks/04.
     """
-    _check_schedule(steps, warmup)
+    _check_schedule(steps, warmup, step)
     rising = max(1, round(warmup * steps))
     if step < rising:
         return (step + 1) / rising
@@ -235,7 +235,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     Adam, for decoders and GANs, takes ``recipe.momentum`` as its first beta and decays weights
     apart from its step (AdamW).
-    Raises: ValueError for an unknown ``recipe.optimizer``.
     Source: Chen et al. 2020 leave the same parameters out of weight decay (with LARS).
     """
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
@@ -247,9 +246,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return Muon(groups, lr=recipe.lr, momentum=recipe.momentum)
     if recipe.optimizer == "adam":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
-    if recipe.optimizer != "sgd":
-        raise ValueError('Recipe.optimizer must be "sgd", "muon" or "adam"; got '
-                         f"{recipe.optimizer!r}.")
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum,
                            nesterov=recipe.momentum > 0)
 
@@ -282,7 +278,7 @@ class Muon(torch.optim.Optimizer):
                 change = p.grad.add(average, alpha=group["momentum"])  # Nesterov
                 if p.dim() > 1:
                     change = orthogonalize(change.flatten(1)).view_as(p)
-                    p.mul_(len(p) ** 0.5 / p.norm())
+                    p.mul_(len(p) ** 0.5 / p.norm().clamp_min(1e-30))  # it may start at zero
                 p.add_(change, alpha=-group["lr"])
 
 
@@ -345,8 +341,9 @@ def _run(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         begun = checkpoint and _parallel.agree(checkpoint.exists())
         if not begun:
-            steps = _plan_steps(trained, optimizer, make_inputs, step_objective, recipe, n, batch,
-                                per_epoch)
+            with _explained(model, recipe, history):
+                steps = _plan_steps(trained, optimizer, make_inputs, step_objective, recipe, n,
+                                    batch, per_epoch)
             history.steps = int(_parallel.agree(steps))
             if checkpoint:  # the first process keeps the plan, unless another run has begun there
                 begun = _parallel.agree(rank == 0 and not checkpoint.begin(history))
@@ -361,7 +358,8 @@ def _run(
             return (f"The checkpoint of step {checkpoint.step()} is whole: {folder}. Start the "
                     "same again to go on from there." if folder else "There is no checkpoint.")
 
-        with _stop_between_steps() as stop, _parallel.losses_named(where):
+        with (_stop_between_steps() as stop, _parallel.losses_named(where),
+              _explained(model, recipe, history)):
             for step in range(len(history.loss), history.steps):
                 started = time.perf_counter()
                 torch.manual_seed(recipe.seed * 1_000_003 + step + rank * 40_000_003)
@@ -388,6 +386,8 @@ def _run(
                 if not fetching:
                     continue
                 _check_finite(history, len(pending), recipe)
+                if last:
+                    _check_weights(model, recipe)
                 pending.clear()
                 if on_epoch and rank == 0 and looking:
                     facts = on_epoch(epoch, history) or {}
@@ -426,6 +426,34 @@ def _check_finite(history: History, newest: int, recipe: Recipe) -> None:
                 f"the loss became {loss} at step {step}. Lower the learning rate "
                 f"(now {recipe.lr}) or raise the temperature (now {recipe.temperature})."
             )
+
+
+def _check_weights(model: nn.Module, recipe: Recipe) -> None:
+    """Raise if the last step, which no loss comes after, left weights that are no numbers."""
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise FloatingPointError("the last step left weights that are NaN or infinite. Lower the "
+                                 f"learning rate (now {recipe.lr}).")
+
+
+@contextmanager
+def _explained(model: nn.Module, recipe: Recipe, history: History) -> Iterator[None]:
+    """Say in the course's words what a step fails of: numbers that grew too large, channels."""
+    try:
+        yield
+    except ValueError as error:  # a loss looks at its input before it computes
+        if "must be finite" not in str(error) and "overflows" not in str(error):
+            raise
+        raise FloatingPointError(
+            f"the model's output is no longer finite at step {len(history.lr)}. Lower the learning "
+            f"rate (now {recipe.lr}) or raise the temperature (now {recipe.temperature})."
+        ) from error
+    except RuntimeError as error:
+        if "to have" not in str(error) or "channels" not in str(error):
+            raise
+        raise ValueError(
+            "views must have the channels that the model was built for: build it with in_channels "
+            "as the pictures have, or give grey pictures three channels, images.expand(-1, 3, -1, "
+            f"-1). ({error})") from error
 
 
 @contextmanager
@@ -472,6 +500,19 @@ def _plan_steps(
     if not recipe.seconds:
         raise ValueError("the recipe has no budget: set seconds, epochs or steps.")
     state = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        return _time_steps(model, optimizer, make_inputs, objective, recipe, n, batch, per_epoch)
+    finally:  # also after an interrupt: the model is as it came
+        model.load_state_dict(state)
+        optimizer.state.clear()
+
+
+def _time_steps(
+    model: nn.Module, optimizer: torch.optim.Optimizer,
+    make_inputs: Callable[[torch.Tensor, int | None], Inputs], objective: Objective,
+    recipe: Recipe, n: int, batch: int, per_epoch: int,
+) -> int:
+    """How many steps fit into the recipe's seconds; leaves the model changed."""
     sizes = [(None, 1.0)] if not recipe.small_size else [
         (recipe.small_size, recipe.small_share), (None, 1 - recipe.small_share)]
     per_step = 0.0
@@ -484,8 +525,6 @@ def _plan_steps(
             float(loss)
             times.append(time.perf_counter() - started)
         per_step += share * sorted(times[10:])[7]  # the first ones warm caches up
-    model.load_state_dict(state)
-    optimizer.state.clear()
     return max(2, round(recipe.seconds / per_step))
 
 
@@ -536,9 +575,7 @@ def _near(tensor: torch.Tensor) -> torch.Tensor:
 
 def _take(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """The chosen pictures, where ``chosen`` is."""
-    taken = images[chosen.to(images.device)]
-    was_read(images, taken)
-    return taken.to(chosen.device)
+    return take(images, chosen.to(images.device)).to(chosen.device)
 
 
 def _check_tensors(images: torch.Tensor, labels: torch.Tensor | None) -> None:
@@ -551,6 +588,8 @@ def _check_tensors(images: torch.Tensor, labels: torch.Tensor | None) -> None:
                         f"{type(labels).__name__} {getattr(labels, 'dtype', '')}.")
 
 
-def _check_schedule(steps: int, warmup: float) -> None:
+def _check_schedule(steps: int, warmup: float, step: int) -> None:
+    if step < 0:
+        raise ValueError(f"step must be from 0 to {steps - 1}; got {step}.")
     if steps < 1 or not 0 <= warmup < 1:
         raise ValueError(f"steps must be at least 1 and warmup in [0, 1); got {steps}, {warmup}.")

@@ -278,6 +278,14 @@ class Views:
     def _apply(self, images: torch.Tensor, draws: list[dict[str, torch.Tensor]],
                size: int) -> torch.Tensor:
         """``apply`` for checked input, for K draws in one go: ``(K * N, C, size, size)``."""
+        kind = images.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):  # eight bits would show
+                return self._made(images, draws, size)
+        return self._made(images, draws, size)
+
+    def _made(self, images: torch.Tensor, draws: list[dict[str, torch.Tensor]],
+              size: int) -> torch.Tensor:
         def near(values: torch.Tensor) -> torch.Tensor:
             if images.is_cuda and not values.is_cuda:  # an ordinary copy would wait for the GPU
                 values = values.contiguous().pin_memory()
@@ -291,7 +299,7 @@ class Views:
             for i in range(0, n, piece):
                 few = slice(i, i + piece)
                 drawn = [{name: value[few] for name, value in p.items()} for p in draws]
-                made = self._apply(images[few], drawn, size)
+                made = self._made(images[few], drawn, size)
                 views[:, few] = made.view(len(draws), -1, *views.shape[2:])
             return views.flatten(0, 1)
         images = images.float()  # the weights are float32
@@ -309,14 +317,20 @@ class Views:
         if steps:
             views = _recolor(views, *(near(torch.cat(parts)) for parts in zip(*steps)))
         if self.blur:
+            if size < 2:
+                raise ValueError(f"size must be at least 2 pixels with blur; got {size}.")
             views = _blur(views, near(p["sigma"]), max(3, size // 10 // 2 * 2 + 1))
         return views
 
     def _draw_boxes(self, n: int, height: int, width: int, uniform) -> torch.Tensor:
-        """Ten tries an image, the first that fits; the whole picture when none does."""
-        whole = torch.tensor([0, 0, height, width]).expand(n, 4)
+        """Ten tries an image, the first that fits; when none does, torchvision's way out: as much
+        of the middle as the ratio allows.
+        """
         if self.crop is None:
-            return whole
+            return torch.tensor([0, 0, height, width]).expand(n, 4)
+        wide = min(width, max(1, round(height * self.ratio[1])))
+        high = min(height, max(1, round(width / self.ratio[0])))
+        middle = torch.tensor([(height - high) // 2, (width - wide) // 2, high, wide])
         area = height * width * uniform(*self.crop, n, 10)
         ratio = uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), n, 10).exp()
         w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
@@ -326,7 +340,7 @@ class Views:
         top = (uniform(0, 1) * (height - h + 1)).floor()
         left = (uniform(0, 1) * (width - w + 1)).floor()
         boxes = torch.stack([top, left, h, w], dim=1).long()
-        return torch.where(fits.any(dim=1, keepdim=True), boxes, whole)
+        return torch.where(fits.any(dim=1, keepdim=True), boxes, middle)
 
 
 def _crop(images: torch.Tensor, boxes: torch.Tensor, size: int,
@@ -362,7 +376,7 @@ def _weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int,
              flip: torch.Tensor | None = None) -> torch.Tensor:
     """``resampling_matrix``, upside down where ``flip``; looked up where pictures are small."""
     if full > _TABLE_SIDE:
-        matrix = resampling_matrix(start, length, full, size)
+        matrix = resampling_matrix(start, length, full, size).float()
         # turning the few weights round is cheaper than turning the pixels
         return matrix if flip is None else torch.where(flip[:, None, None], matrix.flip(1), matrix)
     place = start.long() * full + length - 1
@@ -376,7 +390,7 @@ def _every_resampling(full: int, size: int, device: torch.device) -> torch.Tenso
     """The matrices of all starts and lengths, then all of them upside down, in that order."""
     each = torch.arange(full, device=device)
     start, length = each.repeat_interleave(full), each.repeat(full) + 1
-    matrices = resampling_matrix(start, length.minimum(full - start), full, size)
+    matrices = resampling_matrix(start, length.minimum(full - start), full, size).float()
     return torch.cat([matrices, matrices.flip(1)])
 
 
@@ -565,6 +579,10 @@ def _check_span(start: torch.Tensor, length: torch.Tensor, full: int, size: int)
     if not inside.all():
         raise ValueError(f"start and length must describe pixels 0 to {full - 1}; got start "
                          f"{start[~inside][0]} and length {length[~inside][0]}.")
+    for name, values in (("start", start), ("length", length)):
+        if values.is_floating_point() and not torch.equal(values, values.round()):
+            raise ValueError(f"{name} must hold whole numbers of pixels; got "
+                             f"{values[values != values.round()][0]}.")
 
 
 def _check_crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from simclr_tut import __main__, config, data, models
+from simclr_tut import __main__, config, data, losses, models, training
 
 
 @pytest.fixture
@@ -180,3 +180,25 @@ def test_the_doctor_looks_and_fetches_nothing(place, capsys, monkeypatch):
     monkeypatch.setattr(data, "fetch", fetched)
     assert run("doctor") == 0
     assert "CIFAR-10     not on this machine: set SIMCLR_TUT_DATA" in capsys.readouterr().out
+
+
+def test_processes_say_what_they_share_of_pictures_that_do_not_fill_the_batch(
+        monkeypatch, capsys, tmp_path):
+    few = data.load_dataset("shapes", n=33)
+    monkeypatch.setattr(data, "load_dataset", lambda *_: few)
+    monkeypatch.setattr(training, "pretrain",
+                        lambda *_: training.History(loss=[1.0] * 3, steps=3, seconds=2.0))
+    recipe = config.Recipe(steps=3, batch_size=64)
+    __main__._pretrain_together(recipe, tmp_path, 0, 2)
+    said = capsys.readouterr().out
+    assert "2 processes, 16 of 32 pictures each" in said
+    assert f"chance {losses.chance_loss(32):.3f}" in said and "(48 pictures a second)" in said
+    assert models.load_recipe(tmp_path / "model.safetensors")["batch_size"] == 32
+    with pytest.raises(ValueError, match="NT-Xent needs at least 2 pictures in a batch; got 0"):
+        monkeypatch.setattr(data, "load_dataset", lambda *_: few.subset([0]))
+        __main__._pretrain_together(recipe, tmp_path, 0, 2)
+
+
+def test_an_empty_name_of_weights_is_refused(capsys):
+    assert __main__.main(["evaluate", ""]) != 0
+    assert "weights must name a file" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_the_scale_line_names_scale_machine_data_and_minutes():
     ("lr", float("inf"), "lr must be above 0"), ("lr", "0.1", "lr must be above 0"),
     ("batch_size", 2.5, "whole number"), ("batch_size", None, "batch_size must be 1 or more"),
     ("steps", 1.5, "whole number"), ("momentum", 1.5, "from 0 to 1"),
-    ("weight_decay", -1, "0 or more"), ("warmup", 2, "from 0 to 1"),
+    ("weight_decay", -1, "from 0 to 1000"), ("warmup", 2, "from 0 to 1"),
     ("seed", -1, "from 0 to 4294967295"),
     ("eval_every", 0, "1 or more"), ("small_share", float("nan"), "from 0 to 1"),
     ("head_layers", 4, "from 0 to 3"), ("temperature", True, "above 0"),
@@ -97,3 +97,49 @@ def test_minutes_of_the_laptop_are_not_promised_elsewhere(monkeypatch):
     assert "6 min" not in config.scale_line(config.recipe("pretrain"), 6)
     monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
     assert config.scale_line(config.recipe("pretrain"), 6).endswith("about 6 min")
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("batch_size", 8.0, "whole number"), ("seed", 1.0, "whole number"), ("warmup", 1, "below 1"),
+    ("momentum", 1.0, "below 1"), ("crop", "a", "lowest, highest"), ("color", -1, "from 0 to 1.25"),
+    ("crop", (0.5, 0.2), "lowest, highest"), ("optimizer", "lars", "one of sgd, muon, adam"),
+    ("draws", 0, "1 or more"), ("validation_images", -5, "0 or more"),
+    ("monitor_images", 0.5, "1 or more"),
+])
+def test_what_would_fail_later_is_named_when_it_is_set(name, value, message):
+    with pytest.raises(ValueError, match=f"Recipe.{name} must be.*{message}"):
+        dataclasses.replace(config.Recipe(), **{name: value})
+
+
+def test_numbers_of_a_sweep_become_pythons(tmp_path):
+    import numpy as np
+
+    made = config.Recipe(batch_size=np.int64(8), temperature=np.float32(0.25), seed=np.int64(1))
+    assert (type(made.batch_size), type(made.temperature), type(made.seed)) == (int, float, int)
+    assert (made.batch_size, made.temperature, made.seed) == (8, 0.25, 1)
+
+
+def test_the_readers_home_may_be_written_as_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOME", "CACHE", "DATA"):
+        monkeypatch.setenv(f"SIMCLR_TUT_{name}", f"~/{name.lower()}")
+    assert config.home().is_relative_to(tmp_path / "home")
+    assert config.data_folders() == [tmp_path / "data", tmp_path / "cache"]
+    monkeypatch.setenv("SIMCLR_TUT_DATA", "~nobody-of-that-name/x")
+    assert config.data_folders()[0].name == "x"
+
+
+@pytest.mark.parametrize(("said", "expected"), [("1", True), ("yes", True), ("", False),
+                                                ("0", False), ("false", False), ("No", False)])
+def test_offline_may_be_switched_off_in_words(monkeypatch, said, expected):
+    monkeypatch.setenv("SIMCLR_TUT_SCALE", "laptop")
+    monkeypatch.setenv("SIMCLR_TUT_OFFLINE", said)
+    assert config.offline() is expected
+
+
+def test_a_launchers_numbers_are_numbers(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "x",
+                        "LOCAL_RANK": "a"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="LOCAL_RANK.*got 'a'"):
+        config.launched_processes()

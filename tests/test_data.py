@@ -378,3 +378,28 @@ def test_a_folder_that_may_not_be_read_is_named(places):
 def test_odd_arguments_are_named(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+@pytest.mark.parametrize("harm", ["empty", "flipped", "other pictures"])
+def test_a_damaged_cache_of_a_zip_is_made_again(monkeypatch, tmp_path, harm):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "cifar10.zip", "w") as archive:
+        for split, name in (("train", "cat"), ("train", "dog"), ("test", "cat"), ("test", "dog")):
+            picture = io.BytesIO()
+            Image.new("RGB", (32, 32), "red").save(picture, "JPEG")
+            archive.writestr(f"{split}/{name}/a.jpg", picture.getvalue())
+    monkeypatch.setenv("SIMCLR_TUT_DATA", str(folder))
+    monkeypatch.setenv("SIMCLR_TUT_CACHE", str(tmp_path / "cache"))
+    expected = data.load_dataset("cifar10").images
+    cached, = (tmp_path / "cache").glob("*.npz")
+    content = bytearray(cached.read_bytes())
+    if harm == "empty":
+        content = b""
+    elif harm == "flipped":
+        content[len(content) // 3] ^= 1
+    cached.write_bytes(content)
+    if harm == "other pictures":
+        np.savez(cached, images=np.zeros((2, 2, 32), np.uint8), labels=np.zeros(2, np.int64),
+                 classes=np.array(["cat", "dog"]))
+    assert torch.equal(data.load_dataset("cifar10").images, expected)

@@ -304,3 +304,14 @@ def test_switched_off_means_no_request(server, monkeypatch):
     monkeypatch.setenv("SIMCLR_TUT_OFFLINE", "1")
     assert data.load_dataset("cifar10", n=8).name == "shapes"
     assert not server.asked
+
+
+@pytest.mark.parametrize("content", [None, b"", b"airplane\n", b"airplane\nairplane\n"])
+def test_names_of_stl10s_classes_that_were_damaged_are_named(server, tmp_path, content):
+    data.load_dataset("stl10")
+    names, = (tmp_path / "cache").rglob("class_names.txt")
+    names.unlink()
+    if content is not None:
+        names.write_bytes(content)
+    with pytest.raises(OSError, match="files of stl10 under .* are broken .class_names.txt"):
+        data.load_dataset("stl10")

@@ -212,7 +212,7 @@ Q, QY = clouds(9, seed=4)
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: evaluation.knn_predict(X, Y, Q, 3, 1e-3), "temperature must be at least 0.0125"),
+    (lambda: evaluation.knn_predict(X, Y, Q, 3, 0.0), "temperature must be above 0"),
     (lambda: evaluation.knn_predict(X, Y, Q, 2.5), "k must be a whole number"),
     (lambda: evaluation.knn_predict(X, Y.tolist(), Q, 3), "bank_labels must be an int64.*list"),
     (lambda: evaluation.knn_predict(X, Y + 10**9, Q, 3), "bank_labels must be classes"),
@@ -344,3 +344,64 @@ def test_features_and_pictures_elsewhere_than_on_the_cpu_are_sent_there(call):
              torch.empty(4, 3, 8, 8, dtype=torch.uint8, device="meta"))
     with pytest.raises(ValueError, match=r"must be on the CPU.*Call \.cpu\(\)"):
         call(*there)
+
+
+def test_many_equal_votes_do_not_overflow():
+    bank, labels = torch.ones(14_000, 2), (torch.arange(14_000) >= 6300).long()
+    for temperature in (0.1, 0.0125, 1e-3, 1e-30):
+        found = evaluation.knn_predict(bank, labels, bank[:1], 14_000, temperature)
+        assert found.tolist() == [1], temperature
+    opposite = evaluation.knn_predict(-bank, labels, bank[:1], 14_000, 0.0125)  # all cosines -1
+    assert opposite.tolist() == [1]
+
+
+@pytest.mark.parametrize("place", [0.0, 5.0, 1e4])
+@pytest.mark.parametrize("shrink", [0.01, 1e-9])
+def test_whitening_equals_the_same_in_float64(place, shrink):
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randn(500, 3, generator=generator) @ torch.randn(3, 8, generator=generator)
+    x = low + 0.05 * torch.randn(500, 8, generator=generator) + place
+    wide = x.double() - x.double().mean(0)
+    values, directions = torch.linalg.eigh(wide.T @ wide / len(x))
+    expected = wide @ directions @ torch.diag((values + shrink * values.mean()).rsqrt())
+    expected = (expected @ directions.T).float()
+    torch.testing.assert_close(evaluation.whiten(x, shrink=shrink)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_autocast_changes_no_evaluation():
+    x, labels = clouds(300)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = evaluation.whiten(x)[0], evaluation.knn_predict(x, labels, x, 5)
+    assert torch.equal(inside[0], evaluation.whiten(x)[0])
+    assert torch.equal(inside[1], evaluation.knn_predict(x, labels, x, 5))
+
+
+def test_ridge_sees_that_time_stamps_vary():
+    x = torch.arange(40.0)[:, None]
+    stamps = 1e8 + 0.1 * torch.arange(40).double().requires_grad_()
+    assert evaluation.ridge_r2(x, stamps, x, stamps) > 0.9
+    with pytest.raises(TypeError, match="train_values must be real"):
+        evaluation.ridge_r2(x, stamps.to(torch.complex128), x, stamps)
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3, 4]], "12", b"12"])
+def test_an_interval_is_of_numbers_in_a_row(values):
+    with pytest.raises(TypeError, match="values must be numbers"):
+        evaluation.interval(values)
+
+
+def test_grey_pictures_are_refused_by_a_model_of_coloured_ones():
+    network = models.build_model("tiny")
+    with pytest.raises(ValueError, match=r"images must have the channels.*\(2, 1, 8, 8\)"):
+        evaluation.encode(network, torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_short_features_are_refused_where_only_directions_count():
+    x, labels = clouds()
+    with pytest.raises(ValueError, match="bank must have a number of 1e-10"):
+        evaluation.knn_predict(x * 1e-14, labels, x, 5)
+
+
+def test_facts_that_json_cannot_hold_are_named(tmp_path):
+    with pytest.raises(TypeError, match=r"facts must be.*int\(\)"):
+        evaluation.record(tmp_path, "a", 0.3, seed=np.int64(3))

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -546,19 +547,22 @@ def test_memory_grows_by_less_than_the_pictures(mine):
     assert peaks[1] - peaks[0] < 5000 * 3 * 64 * 64 / 3 / 2**20, peaks
 
 
-def resident_kb(images):
-    """What Linux counts of a mapped file as memory of this process."""
+def resident_kb(mine):
+    """What Linux counts of the cache as memory of this process."""
+    place, total = str(mine.parent / "cache"), []
     with open("/proc/self/smaps", encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            if line.startswith(f"{images.data_ptr():x}-"):
-                return next(int(x.split()[1]) for x in lines if x.startswith("Rss:"))
-    raise AssertionError("the pictures are not mapped")
+            if place in line:
+                total.append(next(int(x.split()[1]) for x in lines if x.startswith("Rss:")))
+    assert total, "the pictures are not mapped"
+    return sum(total)
 
 
 @pytest.fixture
 def mapped(mine, monkeypatch):
     """Pictures of noise in the cache: 1,024 of 64 px, 12 MB; pages are let go of after each MB."""
     monkeypatch.setattr(_mapped, "_OFTEN", 2**20)
+    monkeypatch.setattr(_mapped, "_LARGE", 2**20)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(mine / "a.png")
     for i in range(1023):
@@ -567,31 +571,138 @@ def mapped(mine, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there pages are let go of")
-def test_reading_all_pictures_keeps_few_in_memory(mapped):
+def test_reading_all_pictures_keeps_few_in_memory(mapped, mine):
     """Else a folder of 100,000 pictures of 96 px would take 2.8 GB in its first epoch."""
     from simclr_tut import config, evaluation, models, training
     from simclr_tut.views import Views
 
     whole = mapped.images.nbytes / 1024
-    expected = mapped.images.clone()
-    assert resident_kb(mapped.images) > 0.9 * whole  # what reading without letting go leaves
     model = models.build_model("tiny")
-    features = evaluation.encode(model, mapped.images, batch_size=16)
-    assert resident_kb(mapped.images) < whole / 4
-    assert torch.equal(features, evaluation.encode(model, expected, batch_size=16))
-    assert torch.equal(mapped.images, expected)
+    features = evaluation.encode(model, mapped.images[::2], batch_size=64)
+    assert resident_kb(mine) < whole / 4
     recipe = config.Recipe(epochs=1, batch_size=32, small_size=8, small_share=1.0, views=2)
-    training.pretrain(model, mapped.images, Views(8), recipe)
-    assert resident_kb(mapped.images) < whole / 2
-    assert torch.equal(mapped.images, expected)
+    training.pretrain(models.build_model("tiny"), mapped.images, Views(8), recipe)
+    assert resident_kb(mine) < whole / 2
+    expected = mapped.images.clone()
+    assert resident_kb(mine) > 0.9 * whole  # what reading without letting go leaves
+    assert torch.equal(features, evaluation.encode(model, expected[::2], batch_size=64))
+    some = torch.tensor([5, 1000, 5])
+    assert torch.equal(_mapped.take(mapped.images.flip(0)[3:], some), expected.flip(0)[3:][some])
+    assert torch.equal(_mapped.take(mapped.images[:, 1:, 7:], some), expected[some][:, 1:, 7:])
 
 
 def test_what_was_written_into_the_pictures_stays(mapped):
     from simclr_tut import evaluation, models
 
+    model = models.build_model("tiny")
+    before = evaluation.encode(model, mapped.images, batch_size=64)
     mapped.images[700] = 7
-    evaluation.encode(models.build_model("tiny"), mapped.images, batch_size=16)
+    after = evaluation.encode(model, mapped.images, batch_size=64)
     assert (mapped.images[700] == 7).all()
+    assert (before != after).any(dim=1).nonzero().flatten().tolist() == [700]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there pages are let go of")
+def test_what_is_written_while_another_thread_reads_stays(mapped):
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            for batch in _mapped.in_turn(mapped.images, 64):
+                batch.sum()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for i in range(300):
+            mapped.images[i] = 7
+            time.sleep(0.002)
+            assert (mapped.images[i] == 7).all()
+    finally:
+        done.set()
+        reader.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sparse files, and what Linux promises")
+def test_a_cache_larger_than_the_memory_is_mapped(tmp_path):
+    kb = {line.split(":")[0]: int(line.split()[1]) for line in open("/proc/meminfo")}
+    n = int(1.3 * (kb["MemTotal"] + kb["SwapTotal"]) * 1024) // (3 * 96 * 96)
+    with open(tmp_path / "large.pixels", "wb") as file:
+        file.truncate(n * 3 * 96 * 96)  # a hole: it takes no space
+    images = _mapped.map_pictures(tmp_path / "large.pixels", (n, 3, 96, 96))
+    assert _mapped.take(images, torch.tensor([n - 1, 5])).sum() == 0
+
+
+def test_what_could_not_be_read_for_a_while_is_read_later(mine, monkeypatch):
+    for name in "abc":
+        put(mine / f"{name}.png")
+    decode, trouble = _folder.decode, {"b.png": OSError(errno.EIO, "Input/output error")}
+
+    def failing(path, size):
+        if getattr(path, "name", "") in trouble:
+            raise trouble[path.name]
+        return decode(path, size)
+
+    monkeypatch.setattr(_folder, "decode", failing)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"b.png .OSError: .Errno 5"):
+            assert len(data.load_dataset(mine)) == 2
+    trouble.clear()
+    assert len(data.load_dataset(mine)) == 3
+
+
+def test_pixels_that_something_else_wrote_into_are_made_again(mine):
+    put(mine / "a.png", 9, mode="L")
+    data.load_dataset(mine)
+    pixels, = (mine.parent / "cache" / "folders").glob("*.pixels")
+    os.utime(pixels, ns=(1, pixels.stat().st_mtime_ns))
+    pixels.write_bytes(bytes(pixels.stat().st_size))
+    assert data.load_dataset(mine).images.max() == 9
+
+
+def test_an_interrupt_leaves_no_half_of_a_cache(mine, monkeypatch):
+    put(mine / "a.png")
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_folder, "_decode_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        data.load_dataset(mine)
+    assert cached(mine) == []
+
+
+def test_classes_that_link_to_each_other_hold_each_picture_once(mine):
+    names = "abcd"
+    for name in names:
+        put(mine / name / f"{name}.png")
+        for other in set(names) - {name}:
+            (mine / name / other).symlink_to(mine / other)
+    found = data.load_dataset(mine)
+    assert len(found) == 16 and found.labels.bincount().tolist() == [4] * 4
+
+
+def test_a_picture_in_a_locked_place_is_left_out(mine, monkeypatch):
+    put(mine / "a.png")
+    put(mine / "b.png")
+    stat = os.stat
+
+    def locked(path, *rest, **named):
+        if str(path).endswith("b.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *rest, **named)
+
+    monkeypatch.setattr(os, "stat", locked)
+    with pytest.warns(UserWarning, match=r"b.png .no file that may be read"):
+        assert len(data.load_dataset(mine)) == 1
+
+
+def test_a_class_is_one_class_in_both_ways_to_write_it(mine):
+    for folder, name in (("train", "e\u0301"), ("test", "\xe9"), ("train", "z"), ("test", "z")):
+        put(mine / folder / name / "a.png")
+    train, test = (data.load_dataset(mine, split) for split in ("train", "test"))
+    assert train.classes == test.classes == ("z", "\xe9")
+    assert train.labels.sort().values.tolist() == test.labels.sort().values.tolist() == [0, 1]
 
 
 def test_training_on_a_folder_is_training_on_a_tensor(mine):

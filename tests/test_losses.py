@@ -428,3 +428,39 @@ def test_more_views_refuse_one_view_and_views_that_do_not_fit():
             losses.multi_view_nt_xent(z)
     with pytest.raises(ValueError, match="same shape"):
         losses.multi_view_nt_xent([torch.rand(4, 3), torch.rand(4, 3), torch.rand(4, 2)])
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 5e-4])
+def test_contrastive_accuracy_tells_near_collapse_from_collapse(spread):
+    generator = torch.Generator().manual_seed(0)
+    z1 = 1 + spread * torch.randn(64, 32, generator=generator)
+    z2 = z1 + spread / 100 * torch.randn(64, 32, generator=generator)
+    z = F.normalize(torch.cat([z1, z2]).double(), dim=1)
+    nearest = (z @ z.T).fill_diagonal_(-2).argmax(1)
+    expected = float((nearest == torch.arange(128).roll(64)).double().mean())
+    assert expected == 1 and float(losses.contrastive_accuracy(z1, z2)) == 1
+    assert float(losses.contrastive_accuracy(z1[:1].expand(64, 32), z1[:1].expand(64, 32))) == (
+        pytest.approx(1 / 127))
+
+
+@pytest.mark.parametrize("name", ["nt_xent", "decoupled_nt_xent", "negative_cosine", "alignment",
+                                  "contrastive_accuracy"])
+def test_short_rows_keep_their_direction_or_are_refused(name):
+    z1, z2 = pairs()
+    measure = getattr(losses, name)
+    for length in (1e-6, 1e-9):
+        torch.testing.assert_close(measure(z1 * length, z2 * length), measure(z1, z2))
+    with pytest.raises(ValueError, match="z1 must have a number of 1e-10 or more in each row"):
+        measure(z1 * 1e-13, z2)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: losses.nt_xent(*pairs(), temperature=True), TypeError, "temperature must be one"),
+    (lambda: losses.nt_xent(*pairs(), temperature=__import__("fractions").Fraction(1, 3)),
+     TypeError, "temperature must be one"),
+    (lambda: losses.progress(torch.ones(2), 5, 0.1), TypeError, "loss must be one number"),
+    (lambda: losses.loss_floor(10**400, 0.1), ValueError, "n must be a whole number"),
+])
+def test_odd_numbers_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

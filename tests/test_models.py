@@ -119,7 +119,8 @@ def test_every_shipped_checkpoint_is_small_and_says_where_it_comes_from():
         assert models.pretrained_facts(name) == facts
         assert facts.items() >= models.load_recipe(path).items()
         assert facts["command"].startswith("python -m simclr_tut pretrain")
-        assert {"seed", "steps", "seconds", "machine", "torch", "date", "probe_test"} <= set(facts)
+        assert {"seed", "steps", "batch_size", "seconds", "machine", "torch", "date",
+                "probe_test"} <= set(facts)
         network = models.load_pretrained(name)
         assert network(torch.rand(2, 3, 32, 32)).shape == (2, 128)
         assert all(p.dtype == torch.float32 for p in network.parameters())
@@ -203,3 +204,26 @@ def test_a_folder_or_a_device_is_not_replaced_by_weights(tmp_path):
 def test_impossible_networks_are_named(call):
     with pytest.raises(ValueError, match="must be|needs whole numbers"):
         call()
+
+
+@pytest.mark.parametrize(("batches", "error", "message"), [
+    ([torch.zeros(4, 3, 32, 32, dtype=torch.uint8)], TypeError, "batches must hold float"),
+    (torch.rand(4, 3, 32, 32), TypeError, "batches must be a list"),
+    (None, TypeError, "batches must be a list"),
+    ([torch.rand(4, 3, 32, 32), torch.rand(1, 3, 32, 32)], ValueError, "two views or more"),
+    ([torch.rand(4, 1, 32, 32)], RuntimeError, "channels"),
+])
+def test_batch_norm_that_cannot_be_settled_stays_as_it_was(batches, error, message):
+    network = models.load_pretrained("shapes-small")
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with pytest.raises(error, match=message):
+        models.settle_batch_norm(network, batches)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_weights_that_their_recipe_does_not_describe_are_not_written(tmp_path):
+    grey = models.build_model("tiny", in_channels=1)
+    for network, recipe in ((grey, RECIPE), (model(), {**RECIPE, "encoder": "medium"})):
+        with pytest.raises(ValueError, match="recipe must describe the model"):
+            models.save_weights(network, tmp_path / "model.safetensors", recipe)
+    assert not list(tmp_path.iterdir())

@@ -127,3 +127,21 @@ def test_a_short_logarithmic_axis_names_its_own_values():
     assert len(ax.get_xticks(minor=True)) == 0
     long = plots.curves(range(1, 100), {"a": range(1, 100)}, "t", "x", "y", logx=True).axes[0]
     assert long.get_xscale() == "log" and len(long.get_xticks()) < 10
+
+
+def test_a_coloured_picture_one_pixel_high_stays_coloured():
+    shown = plots.image_grid(torch.rand(2, 3, 1, 5)).axes[0].images[0].get_array()
+    assert shown.shape == (1, 5, 3)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: plots.image_grid(torch.rand(0, 3, 4, 4)), "images must hold"),
+    (lambda: plots.image_grid(torch.rand(2, 3, 4, 4), columns=0), "columns must hold"),
+    (lambda: plots.panels([]), "parts must hold"),
+    (lambda: plots.bars(["a", "a"], [1, 2]), "names must be one for each value, all different"),
+    (lambda: plots.bars(["a"], [1, 2]), "names must be one for each value"),
+    (lambda: plots.points_map(np.zeros((2, 2)), [0, 3], ["a", "b"], "t"), "labels must be below 2"),
+])
+def test_what_cannot_be_drawn_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

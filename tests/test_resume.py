@@ -282,7 +282,9 @@ def test_other_recipes_versions_and_architectures_are_refused_with_the_reason(tm
         header = file.metadata()
     for change, said in (({"version": "9.9.9"}, "another version.*9.9.9"),
                          ({"format": "99"}, "another version.*format 99")):
-        save_file(load_file(path), tmp_path / "other", metadata={**header, **change})
+        changed = {**header, **change}
+        changed["seal"] = _checkpoint._seal(changed)
+        save_file(load_file(path), tmp_path / "other", metadata=changed)
         shutil.copy(tmp_path / "other", path)
         with pytest.raises(ValueError, match=said):
             train(tmp_path)
@@ -590,3 +592,19 @@ def test_the_step_on_disk_is_read_from_the_disk(tmp_path):
     assert there() == 3
     (tmp_path / "run.safetensors").write_bytes(b"cut")
     assert there() == 0  # the one before: the plan, saved at the start
+
+
+@pytest.mark.parametrize("key", ["format", "version"])
+def test_a_flipped_bit_in_the_version_costs_no_run(tmp_path, key, monkeypatch):
+    expected, _ = train(tmp_path / "whole")
+    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
+    killed = FORKSERVER.Process(target=killed_at_step, args=(tmp_path / "run", 6, 0))
+    killed.start()
+    killed.join()
+    newest = tmp_path / "run" / "run.safetensors"
+    with safe_open(newest, "pt") as file:
+        header = file.metadata()
+    save_file(load_file(newest), newest, {**header, key: "other"})
+    with pytest.warns(UserWarning, match="version or checksum was changed"):
+        resumed, _ = train(tmp_path / "run")
+    assert same(expected, resumed)

@@ -81,7 +81,7 @@ def test_large_pictures_by_matrices_too():
 def test_views_made_in_pieces_are_those_made_at_once(monkeypatch, side, hsv):
     images = torch.randint(0, 256, (40, 3, side, side + 8), dtype=torch.uint8)
     policy = Views(24, blur=0.5, count=3, hsv=hsv)
-    pieces, whole = [], Views._apply
+    pieces, whole = [], Views._made
 
     def counted(self, some, draws, size):
         pieces.append(len(some))
@@ -92,7 +92,7 @@ def test_views_made_in_pieces_are_those_made_at_once(monkeypatch, side, hsv):
         monkeypatch.setattr(views, "_PIECE", numbers)
         return torch.stack(policy(images, generator=torch.Generator().manual_seed(7)))
 
-    monkeypatch.setattr(Views, "_apply", counted)
+    monkeypatch.setattr(Views, "_made", counted)
     at_once = make(10**9)
     assert pieces == [40] and at_once.shape == (3, 40, 3, 24, 24)
     for numbers, sizes in ((1, [1] * 40), (7 * 3 * 3 * 24**2, [7] * 5 + [5])):
@@ -323,3 +323,45 @@ def test_other_float_types_give_the_views_of_float32(images, drawn, dtype):
     torch.testing.assert_close(views.color_jitter(pictures, *colors).float(),
                                views.color_jitter(pictures.float(), *colors), atol=1e-5, rtol=0)
     assert views.gaussian_blur(pictures, ONES, 3).dtype in (torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 60), (60, 10), (20, 48), (7, 3)])
+def test_boxes_of_narrow_pictures_are_drawn_as_torchvision_draws_them(height, width):
+    """Where no try fits, torchvision takes the middle at the nearest ratio that is allowed."""
+    from torchvision.transforms import RandomResizedCrop
+
+    torch.manual_seed(0)
+    boxes = Views(8).draw(4000, height, width)["boxes"]
+    image = torch.zeros(3, height, width)
+    theirs = torch.tensor([RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3])
+                           for _ in range(4000)])
+    for side in range(4):
+        ours, wanted = boxes[:, side].sort().values, theirs[:, side].sort().values
+        apart = max(abs(float((ours <= v).double().mean() - (wanted <= v).double().mean()))
+                    for v in wanted.unique())
+        assert apart < 0.05, (side, apart)
+
+
+def test_another_default_dtype_does_not_stay_in_the_crops():
+    images, boxes = torch.rand(2, 3, 17, 17), torch.tensor([[0, 0, 9, 9], [1, 2, 9, 9]])
+    torch.set_default_dtype(torch.float64)
+    try:
+        first = views.resized_crop(images, boxes, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(views.resized_crop(images, boxes, 5), first)
+    assert first.dtype == torch.float32
+
+
+def test_views_under_autocast_are_those_without(images, drawn):
+    policy = Views(32, color=1.0, blur=0.5)
+    expected = policy.apply(images, drawn)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(policy.apply(images, drawn), expected)
+
+
+def test_odd_settings_of_crop_and_blur_are_named():
+    with pytest.raises(ValueError, match="start must hold whole numbers"):
+        views.resampling_matrix(torch.tensor([0.01]), torch.tensor([1.0]), 3, 2)
+    with pytest.raises(ValueError, match="size must be at least 2 pixels with blur"):
+        Views(1, blur=1.0)(torch.rand(2, 3, 8, 8))
