@@ -180,6 +180,7 @@ def pretrain(
     def make_inputs(chosen: torch.Tensor, size: int | None) -> Inputs:
         batch = _take(images, chosen)
         made = views(batch) if size is None else views(batch, size=size)
+        _check_made(made, any_type=hasattr(model, "loss"))
         return (*made, *(values[chosen] for values in beside))
 
     facts = {f"views.{name}": value for name, value in getattr(views, "settings", {}).items()}
@@ -576,6 +577,14 @@ def _near(tensor: torch.Tensor) -> torch.Tensor:
 def _take(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """The chosen pictures, where ``chosen`` is."""
     return take(images, chosen.to(images.device)).to(chosen.device)
+
+
+def _check_made(made: Inputs, any_type: bool) -> None:
+    if isinstance(made, torch.Tensor):
+        raise TypeError("views must return a tuple of views, one tensor each; got one tensor "
+                        f"{tuple(made.shape)}. Return (view1, view2).")
+    if not any_type and any(getattr(one, "dtype", None) == torch.uint8 for one in made):
+        raise TypeError("views must return floats in [0, 1]; got uint8. Divide by 255.")
 
 
 def _check_tensors(images: torch.Tensor, labels: torch.Tensor | None) -> None:

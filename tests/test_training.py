@@ -356,3 +356,12 @@ def test_an_interrupt_while_steps_are_planned_leaves_the_model_as_it_was():
 def test_a_step_before_the_first_has_no_learning_rate():
     with pytest.raises(ValueError, match="step must be from 0 to 4"):
         training.warmup_cosine(-1, 5)
+
+
+@pytest.mark.parametrize(("views", "message"), [
+    (lambda images, size=None: images / 255, "a tuple of views"),
+    (lambda images, size=None: (images, images), "floats in .0, 1.; got uint8"),
+])
+def test_views_that_are_none_are_named(views, message):
+    with pytest.raises(TypeError, match=f"views must return {message}"):
+        training.pretrain(model(), pictures(), views, RECIPE)
