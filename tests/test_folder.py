@@ -651,6 +651,23 @@ def test_what_could_not_be_read_for_a_while_is_read_later(mine, monkeypatch):
     assert len(data.load_dataset(mine)) == 3
 
 
+def test_trouble_that_is_over_when_the_cache_is_done_costs_a_second_try(mine, monkeypatch):
+    put(mine / "a.png")
+    put(mine / "b.png")
+    decode, tried = _folder.decode, []
+
+    def failing_once(path, size):
+        tried.append(path.name)
+        if path.name == "b.png" and tried.count("b.png") == 1:
+            raise MemoryError
+        return decode(path, size)
+
+    monkeypatch.setattr(_folder, "decode", failing_once)
+    with pytest.warns(UserWarning, match="b.png"):
+        assert len(data.load_dataset(mine)) == 1
+    assert len(data.load_dataset(mine)) == 2
+
+
 def test_pixels_that_something_else_wrote_into_are_made_again(mine):
     put(mine / "a.png", 9, mode="L")
     data.load_dataset(mine)
