@@ -91,7 +91,9 @@ def _arrow(pen: ImageDraw.ImageDraw, x: float, y: float, dx: float, dy: float, c
 def bars(values: Mapping[str, float], title: str, top: float, digits: int = 3,
          intervals: Mapping[str, tuple[float, float]] | None = None) -> bytes:
     """Horizontal bars from 0 to ``top``, with names, values, and intervals as whiskers."""
-    left, full = 170, 330
+    widest = max((_font(15).getlength(name) for name in values), default=0)
+    left = min(330, max(170, math.ceil(widest) + 20))
+    full = 500 - left
     picture = Image.new("RGB", (640, 50 + 44 * len(values)), "white")
     pen = ImageDraw.Draw(picture)
     pen.text((10, 10), title, fill="black", font=_font(16))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from simclr_tut import _widget_training, evaluation, losses, widgets
+from simclr_tut import _widget_pixels, _widget_training, evaluation, losses, widgets
 from simclr_tut.shapes import make_shapes
 from simclr_tut.training import History
 
@@ -230,3 +230,9 @@ def test_the_saved_picture_of_a_run_is_its_last(monkeypatch):
     assert base64.b64decode(data["image/png"]) == bytes(plot.image.value)
     assert settings["metadata"]["image/png"]["alt"] == ALT
     assert "Finished after 3 of 3 steps" in plot.text.value
+
+
+def test_bars_leave_room_for_the_longest_name():
+    first, second = (_widget_pixels.bars({f"supervised, for as long as {end}": 0.5, "b": 0.9},
+                                         "title", 1.0) for end in "AB")
+    assert first != second  # they differ in the last letter alone
