@@ -38,11 +38,10 @@ def map_pictures(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
            else {"access": mmap.ACCESS_COPY})
     with open(path, "rb") as file:
         mapped = _Pictures(file.fileno(), 0, **how)
+        images = torch.from_numpy(np.frombuffer(mapped, np.uint8).reshape(shape))
         if linux and len(mapped) >= _LARGE:
             mapped.plain = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    images = torch.from_numpy(np.frombuffer(mapped, np.uint8).reshape(shape))
-    if hasattr(mapped, "plain"):
-        _FILES[images.data_ptr()] = mapped
+            _FILES[images.data_ptr()] = mapped
     return images
 
 

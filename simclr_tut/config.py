@@ -344,15 +344,18 @@ def expanded(folder: str | Path) -> Path:
 
 
 @contextmanager
-def channels_named(images: torch.Tensor) -> Iterator[None]:
-    """Say in the course's words that a model does not take pictures of these channels."""
+def channels_named(name: str, images: torch.Tensor) -> Iterator[None]:
+    """Say in the course's words that a model does not take pictures of these channels.
+
+    Args: name: what the reader calls the pictures.
+    """
     try:
         yield
     except RuntimeError as error:
-        if "channels" not in str(error):
+        if "to have" not in str(error) or "channels" not in str(error):
             raise
         raise ValueError(
-            "images must have the channels that the model was built for; got pictures of "
+            f"{name} must have the channels that the model was built for; got pictures of "
             f"{tuple(images.shape)}, (N, C, H, W). Build it with in_channels={images.shape[1]}, or "
             "give grey pictures three channels: images.expand(-1, 3, -1, -1).") from error
 

@@ -126,7 +126,7 @@ def load_dataset(name: str | Path, split: str = "train", n: int | None = None,
     if name == "shapes":
         return _shapes(split, n)
     if name not in DATASETS:
-        data = _folder(Path(os.path.expanduser(name)), split, size)
+        data = _folder(config.expanded(name), split, size)
     else:
         data = _find_on_disk(str(name), split)
         if data is None and download:

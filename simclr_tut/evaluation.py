@@ -99,7 +99,7 @@ def encode(model: nn.Module, images: torch.Tensor | ImageData, layer: str = "h",
         for batch in in_turn(images, batch_size):
             batch = batch.to(device)
             batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
-            with config.channels_named(batch):
+            with config.channels_named("images", batch):
                 features.append(forward(batch).float().flatten(1).cpu())
         return torch.cat(features)
     finally:
@@ -377,14 +377,14 @@ def interval(values: Iterable[float], top: float | None = None) -> tuple[float, 
     from scipy.special import expit, logit
     from scipy.stats import t
 
+    if isinstance(values, str | bytes):
+        raise TypeError(f"values must be numbers; got the text {values!r:.60}.")
     try:
-        numbers_given = not isinstance(values, str | bytes) and list(values)
-        values = np.asarray(numbers_given, dtype=float)
+        values = np.asarray(list(values), dtype=float)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"values must be numbers; got {values!r:.60}.") from error
     if values.ndim != 1:
-        raise TypeError("values must be numbers, one after the other; got "
-                        f"{'a table ' + str(values.shape) if values.ndim else 'a text'}.")
+        raise TypeError(f"values must be numbers, one after the other; got {values.shape}.")
     if top is not None and (not isinstance(top, numbers.Real) or not 0 < top < 1e30):
         raise ValueError(f"top must be None or a number above 0; got {top!r:.60}.")
     if len(values) == 0 or not (abs(values) < 1e100).all():

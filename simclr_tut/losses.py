@@ -331,14 +331,14 @@ def _check_matrix(z: torch.Tensor, name: str, rows: int, highest: float = _LARGE
         raise ValueError(f"{name} must be (N, D) with N >= {rows}; got {tuple(z.shape)}.")
     if z.device.type != "cpu":
         return  # a look at values makes a GPU wait at every step: there a NaN shows in the loss
-    largest = float(z.detach().abs().max())  # NaN if there is one
+    longest = z.detach().abs().amax(dim=1)  # of each row
+    largest = float(longest.max())  # NaN if there is one
     if not math.isfinite(largest):
         raise ValueError(f"{name} must be finite; got NaN or infinity. Lower the learning rate, "
                          "and look for a division by zero in the model.")
     if largest > highest:
         raise ValueError(f"{name} must be at most {highest:g}, or its square overflows float32; "
                          f"got {largest:.3g}. Lower the learning rate.")
-    longest = z.detach().abs().amax(dim=1)  # of each row; a row of zeros is equally far from all
     if bool(((longest > 0) & (longest < lowest)).any()):
         raise ValueError(f"{name} must have a number of {lowest:g} or more in each row, or zeros "
                          "only: of shorter rows float32 loses the direction. Multiply it first.")

@@ -25,7 +25,7 @@ from simclr_tut import _parallel
 from simclr_tut._checkpoint import Checkpoint
 from simclr_tut._mapped import take
 from simclr_tut._parallel import gather, joined_processes, processes
-from simclr_tut.config import Recipe, has_fast_bf16, pick_device
+from simclr_tut.config import Recipe, channels_named, has_fast_bf16, pick_device
 from simclr_tut.losses import multi_view_nt_xent
 
 Inputs = tuple[torch.Tensor, ...]
@@ -321,7 +321,7 @@ def _run(
                 if recipe.bf16 and has_fast_bf16(device) else nullcontext())
 
     def in_precision(module: nn.Module, inputs: Inputs) -> torch.Tensor:
-        with autocast:
+        with autocast, channels_named("views", inputs[0]):
             return objective(module, inputs)
 
     rank, world = processes()
@@ -438,7 +438,7 @@ def _check_weights(model: nn.Module, recipe: Recipe) -> None:
 
 @contextmanager
 def _explained(model: nn.Module, recipe: Recipe, history: History) -> Iterator[None]:
-    """Say in the course's words what a step fails of: numbers that grew too large, channels."""
+    """Say in the course's words that numbers grew too large for the next step."""
     try:
         yield
     except ValueError as error:  # a loss looks at its input before it computes
@@ -448,13 +448,6 @@ def _explained(model: nn.Module, recipe: Recipe, history: History) -> Iterator[N
             f"the model's output is no longer finite at step {len(history.lr)}. Lower the learning "
             f"rate (now {recipe.lr}) or raise the temperature (now {recipe.temperature})."
         ) from error
-    except RuntimeError as error:
-        if "to have" not in str(error) or "channels" not in str(error):
-            raise
-        raise ValueError(
-            "views must have the channels that the model was built for: build it with in_channels "
-            "as the pictures have, or give grey pictures three channels, images.expand(-1, 3, -1, "
-            f"-1). ({error})") from error
 
 
 @contextmanager
