@@ -30,7 +30,7 @@ SHORT = "32s2 64s2 128s2"
 MUON = {"optimizer": "muon", "lr": 0.1, "temperature": 0.1, "small_share": 0.85}
 QUICK = {"net": SHORT + " p512", **MUON, "views": 4, "batch_size": 128}
 # Changes to the recipe; "net" lists the stem and the residual blocks as width and stride, "pN" a
-# last 1 x 1 convolution to N channels before the average.
+# last 1 x 1 convolution to N channels before the average, "w" whitens h by running statistics.
 VARIANTS: dict[str, dict] = {
     "base": {},
     "wide-512": {"net": BASE + " p512"},
@@ -96,14 +96,52 @@ VARIANTS: dict[str, dict] = {
         "head of three": {"head_layers": 3}, "48-96-192": {"net": "48s2 96s2 192s2 p512"},
         "four stages": {"net": "32s2 64s2 128s2 256s2 p512"},
         "medium": {"net": "32 64s2 128s2 256s2 p512"},
+        "linear head": {"head_layers": 1}, "no head": {"head_layers": 0},
+        "whitening layer": {"net": SHORT + " p512 w"},
+        "linear head, whitening layer": {"net": SHORT + " p512 w", "head_layers": 1},
     }.items()},
 }
+
+
+class RunningWhitening(nn.Module):
+    """Whiten h by its running mean and covariance, as batch norm does each feature by itself.
+
+    Its eigenvectors, found once in ten steps, are not in the time of a step: about a twentieth.
+    Source: Huang et al. 2018 (arXiv 1804.08450), who whiten with the statistics of the batch.
+    """
+
+    def __init__(self, features: int, every: int = 10, momentum: float = 0.02) -> None:
+        super().__init__()
+        self.every, self.momentum, self.seen = every, momentum, 0
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("covariance", torch.eye(features))
+        self.register_buffer("matrix", torch.eye(features))
+
+    @torch.no_grad()
+    def update(self, h: torch.Tensor) -> None:
+        """Take one batch of h, ``(N, F)``, into the statistics."""
+        self.seen += 1
+        mean, share = h.mean(dim=0), max(self.momentum, 1 / self.seen)
+        self.mean.lerp_(mean, share)
+        self.covariance.lerp_((h - mean).T @ (h - mean) / len(h), share)
+        if self.seen % self.every == 0:
+            variances, directions = torch.linalg.eigh(self.covariance.double())
+            stretch = (variances + 0.01 * variances.mean()).rsqrt()
+            self.matrix.copy_((directions * stretch) @ directions.T)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(h.device.type, enabled=False):
+            if self.training:
+                self.update(h.detach().float())
+            return (h.float() - self.mean) @ self.matrix
 
 
 def build(net: str, recipe: config.Recipe) -> models.SimCLR:
     """Build the model that a ``net`` string describes."""
     layers, channels = [], 3
-    for i, part in enumerate(net.split()):
+    parts = net.split()
+    whitening = parts[-1] == "w"
+    for i, part in enumerate(parts[:-1] if whitening else parts):
         if part.startswith("p"):
             wide = int(part[1:])
             layers += [nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
@@ -117,7 +155,8 @@ def build(net: str, recipe: config.Recipe) -> models.SimCLR:
         else:
             layers.append(models.ResidualBlock(channels, width, stride))
         channels = width
-    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    last = [RunningWhitening(channels)] if whitening else []
+    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *last)
     encoder = nn.Sequential(models.Normalize(), body)
     encoder.feature_dim = channels
     head = models.ProjectionHead(channels, recipe.head_hidden, recipe.head_dim, recipe.head_layers)

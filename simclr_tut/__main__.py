@@ -84,10 +84,11 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         raise ValueError("--folder must name a folder; got ''.")
     folder = config.expanded(arguments.folder or config.home() / "command-line")
     with training.joined_processes() as (rank, world):
-        _pretrain_together(recipe, folder, rank, world)
+        _pretrain_together(recipe, folder, rank, world, arguments.whiten)
 
 
-def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: int) -> None:
+def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: int,
+                       whiten: bool = False) -> None:
     """What each process does; the first one alone talks and writes."""
     def say(line: str) -> None:
         if rank == 0:
@@ -116,11 +117,16 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
     history = training.pretrain(model, train.images, views, recipe, report, folder)
     path = folder / "model.safetensors"
     if rank == 0:
-        models.save_weights(model, path, {
+        facts = {
             "encoder": recipe.encoder, "head_hidden": recipe.head_hidden,
             "head_dim": recipe.head_dim, "head_layers": recipe.head_layers, "dataset": train.name,
             "seed": recipe.seed, "steps": len(history.loss), "batch_size": n, "processes": world,
-            "seconds": round(history.seconds, 1)})
+            "seconds": round(history.seconds, 1)}
+        models.save_weights(model, path, facts)
+        if whiten and not history.interrupted:
+            h = evaluation.encode(model, train)
+            model = models.append_map(model, *evaluation.whitening_map(h))
+            models.save_weights(model, path, {**facts, "encoder": f"{recipe.encoder}+map"})
     state = "interrupted; the same command goes on" if history.interrupted else "done"
     per_second = len(history.loss) * n / max(history.seconds, 1e-9)
     say(f"{state}: {path} ({per_second:.0f} pictures a second)")
@@ -172,6 +178,8 @@ def main(arguments: list[str] | None = None) -> int:
     pretrain.add_argument("--encoder", choices=models.ENCODERS, help="else the scale's own")
     pretrain.add_argument("--batch-size", type=int, help="of all processes together")
     pretrain.add_argument("--folder", help="for the checkpoint; a run found there goes on")
+    pretrain.add_argument("--whiten", action="store_true",
+                          help="end the encoder in the map that whitens h; see notebook 04")
     budget = pretrain.add_mutually_exclusive_group()
     budget.add_argument("--seconds", type=float)
     budget.add_argument("--epochs", type=float)

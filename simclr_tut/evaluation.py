@@ -160,6 +160,18 @@ def whiten(bank: torch.Tensor, *others: torch.Tensor,
                  for x in (bank, *others))
 
 
+def whitening_map(bank: torch.Tensor, shrink: float = 0.01) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the map that ``whiten`` applies, as h @ matrix + offset.
+
+    Args, Raises: as ``whiten``.
+    Returns: matrix ``(F, F)`` and offset ``(F,)``, float32, as ``models.append_map`` takes them.
+    """
+    _check_matrix("bank", bank)
+    axes = torch.eye(bank.shape[1])
+    _, offset, ends = whiten(bank, torch.zeros_like(axes[:1]), axes, shrink=shrink)
+    return ends - offset, offset[0]
+
+
 @_in_float32
 def knn_predict(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor,
                 k: int = 200, temperature: float = 0.1) -> torch.Tensor:

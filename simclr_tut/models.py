@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -20,6 +21,7 @@ ENCODERS = ("tiny", "small", "medium", "resnet18", "resnet50")
 # The course's own: the stem's stride, the blocks' widths, F.
 _OWN = {"tiny": (2, (64, 128), 128), "small": (2, (64, 128), 512),
         "medium": (1, (64, 128, 256), 512)}
+_MAP = "+map"  # ends the name of an encoder whose last layer is an AffineMap
 _NEEDED = ("encoder", "head_hidden", "head_dim", "head_layers")  # to build a model again
 
 
@@ -98,25 +100,40 @@ class SimCLR(nn.Module):
         return self.head(self.encoder(x))
 
 
+class AffineMap(nn.Module):
+    """Map h to ``h @ matrix + offset``, both fixed; the identity until ``append_map`` sets them."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.eye(features))
+        self.register_buffer("offset", torch.zeros(features))
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(h.device.type, enabled=False):  # eight bits would not cancel
+            return h.float() @ self.matrix + self.offset  # (N, F) -> (N, F)
+
+
 def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) -> nn.Module:
     """Build an encoder with random weights; ``.feature_dim`` is F.
 
     Args:
         name: "tiny" (0.3M parameters, made for two cores), "small" (tiny with 512 features in
             place of 128, by a last 1 x 1 convolution), "medium" (1.3M: small with a stem of stride
-            1 and a third block, for an hour instead of minutes), "resnet18" or "resnet50".
+            1 and a third block, for an hour instead of minutes), "resnet18" or "resnet50"; with
+            "+map" behind it, as "small+map", the encoder ends in an ``AffineMap``.
         in_channels: C of the pictures.
         small_images: give the ResNets the CIFAR stem: 3 x 3, stride 1, no max-pool.
     Raises: ValueError for an unknown name.
     Source: Chen et al. 2020, section B.9, for the CIFAR stem. Explained in notebooks/02.
     """
-    if name not in ENCODERS:
+    plain = name.removesuffix(_MAP) if isinstance(name, str) else name
+    if plain not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}.")
     if not isinstance(in_channels, int) or in_channels < 1:
         raise ValueError("in_channels must be a whole number, at least 1; got "
                          f"{in_channels!r}.")
-    if name in _OWN:
-        stride, widths, features = _OWN[name]
+    if plain in _OWN:
+        stride, widths, features = _OWN[plain]
         wider = [] if features == widths[-1] else [
             nn.Conv2d(widths[-1], features, 1, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
         body = nn.Sequential(
@@ -128,7 +145,7 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
     else:
         from torchvision import models as resnets  # a second to load, and only these need it
 
-        body = getattr(resnets, name)(weights=None)
+        body = getattr(resnets, plain)(weights=None)
         features = body.fc.in_features
         body.fc = nn.Identity()
         if small_images:
@@ -137,6 +154,8 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
         elif in_channels != 3:
             body.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
     encoder = nn.Sequential(Normalize(), body)
+    if plain != name:
+        encoder.append(AffineMap(features))
     encoder.feature_dim = features
     return encoder
 
@@ -195,6 +214,39 @@ def settle_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.M
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
         model.eval()
+    return model
+
+
+@torch.no_grad()
+def append_map(model: SimCLR, matrix: torch.Tensor, offset: torch.Tensor) -> SimCLR:
+    """Return the model with h' = h @ matrix + offset in place of h, and the same embeddings z.
+
+    The map becomes the encoder's last layer, and the head's first matrix takes its inverse: the
+    loss of every batch stays, so this is another basis of the same representation. With
+    ``evaluation.whitening_map`` h' is whitened h.
+
+    Args: matrix: ``(F, F)`` float, invertible.  offset: ``(F,)`` float.
+    Returns: a new model, in evaluation mode; its encoder's name is the old one with "+map".
+    Raises: ValueError for a map of another size, or without an inverse; for a head that does not
+        begin with a linear layer; for an encoder that ends in such a map already. TypeError for
+        anything but tensors.
+    """
+    _check_map(model, matrix, offset)
+    model = copy.deepcopy(model).eval()
+    first = model.head.layers[0]
+    last = AffineMap(len(offset)).to(first.weight.device)
+    last.matrix.copy_(matrix)
+    last.offset.copy_(offset)
+    inverse = torch.linalg.inv(matrix.cpu().double())  # h = (h' - offset) @ inverse
+    weight = first.weight.cpu().double() @ inverse.T
+    shift = (weight @ offset.cpu().double()).to(first.weight)
+    first.weight.copy_(weight)
+    if first.bias is not None:
+        first.bias.sub_(shift)
+    else:  # batch norm follows, and takes what is constant away
+        model.head.layers[1].running_mean.add_(shift)
+    model.encoder = nn.Sequential(*model.encoder, last)
+    model.encoder.feature_dim = len(offset)
     return model
 
 
@@ -316,6 +368,27 @@ def pretrained_facts(name: str = "cifar10-small") -> dict:
     if name not in shipped:
         raise ValueError(f"pretrained name must be one of {', '.join(shipped)}; got {name!r}.")
     return shipped[name]
+
+
+def _check_map(model: SimCLR, matrix: torch.Tensor, offset: torch.Tensor) -> None:
+    if not isinstance(matrix, torch.Tensor) or not isinstance(offset, torch.Tensor):
+        raise TypeError("matrix and offset must be tensors, as evaluation.whitening_map returns; "
+                        f"got {type(matrix).__name__} and {type(offset).__name__}.")
+    features = model.encoder.feature_dim
+    if matrix.shape != (features, features) or offset.shape != (features,):
+        raise ValueError(f"matrix must be ({features}, {features}) and offset ({features},), for "
+                         f"h has {features} features; got {tuple(matrix.shape)} and "
+                         f"{tuple(offset.shape)}.")
+    if isinstance(model.encoder[-1], AffineMap):
+        raise ValueError("model must not end in a map already; take the one it was made from.")
+    steps = list(getattr(model.head, "layers", ()))
+    if not steps or not isinstance(steps[0], nn.Linear):
+        raise ValueError("model's head must begin with a linear layer, which takes the inverse of "
+                         "the map; without one z would change.")
+    finite = torch.isfinite(matrix).all() and torch.isfinite(offset).all()
+    if not finite or not float(torch.linalg.cond(matrix.cpu().double())) < 1e5:
+        raise ValueError("matrix must have an inverse, or the head cannot undo it; whiten with a "
+                         "larger shrink.")
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

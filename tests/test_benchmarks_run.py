@@ -266,6 +266,19 @@ def test_both_arrangements_of_processes_report_a_rate(name):
     assert processes.pictures_per_second(count, threads, 2, 16) > 0
 
 
+def test_the_whitening_layer_of_the_search_whitens_what_it_has_seen():
+    torch.manual_seed(0)
+    mixing, layer = torch.randn(8, 8), recipe_search.RunningWhitening(8)
+    model = recipe_search.build("32s2 64s2 p8 w", config.Recipe(head_layers=1))
+    assert isinstance(model.encoder[1][-1], recipe_search.RunningWhitening)
+    for _ in range(200):
+        layer(torch.randn(256, 8) @ mixing + 3)
+    white = layer.eval()(torch.randn(5000, 8) @ mixing + 3)
+    torch.testing.assert_close(white.mean(0), torch.zeros(8), atol=0.15, rtol=0)
+    assert float((white.T.cov() - torch.eye(8)).abs().max()) < 0.25
+
+
+
 def test_every_variant_of_the_search_builds_and_is_a_recipe():
     for name, changes in recipe_search.VARIANTS.items():
         options = {k: v for k, v in changes.items() if k not in ("net", "gray", "color_p", "flip")}

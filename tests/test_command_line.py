@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from simclr_tut import __main__, config, data, losses, models, training
+from simclr_tut import __main__, config, data, evaluation, losses, models, training
 
 
 @pytest.fixture
@@ -112,6 +112,16 @@ def test_another_encoder_can_be_asked_for(place, capsys):
     assert models.load_recipe("run/model.safetensors")["encoder"] == "tiny"
     assert run("pretrain --dataset shapes --encoder huge") == 2
     assert "choose from" in capsys.readouterr().err
+
+
+def test_an_encoder_can_end_in_the_map_that_whitens_h(place, capsys):
+    same = "pretrain --dataset shapes --steps 3 --encoder tiny"
+    assert run(f"{same} --folder one") == 0 and run(f"{same} --folder two --whiten") == 0
+    one, two = (models.load_weights(f"{name}/model.safetensors") for name in ("one", "two"))
+    assert models.load_recipe("two/model.safetensors")["encoder"] == "tiny+map"
+    pictures = data.load_dataset("shapes", "train", config.recipe("pretrain").train_images)
+    h, mapped = (evaluation.encode(network, pictures) for network in (one, two))
+    torch.testing.assert_close(mapped, evaluation.whiten(h)[0], atol=1e-3, rtol=1e-3)
 
 
 def test_pictures_without_a_label_are_left_out_of_an_evaluation(place, capsys):

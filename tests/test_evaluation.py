@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from simclr_tut import evaluation, models
+from simclr_tut import data, evaluation, models
 
 
 def clouds(n=60, classes=3, spread=0.5, seed=0):
@@ -320,6 +320,32 @@ def test_whitening_refuses_what_has_no_covariance(tensors, message):
         evaluation.whiten(*tensors)
     with pytest.raises(ValueError, match="shrink"):
         evaluation.whiten(torch.rand(5, 4), shrink=0)
+
+
+@pytest.mark.parametrize("shrink", [0.01, 1e-6])
+def test_the_map_of_whitening_is_whitening(shrink):
+    torch.manual_seed(0)
+    h = torch.randn(500, 24) @ torch.randn(24, 24) + 5
+    matrix, offset = evaluation.whitening_map(h, shrink)
+    white, others = evaluation.whiten(h, h[:50] * 2, shrink=shrink)
+    torch.testing.assert_close(h @ matrix + offset, white, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(2 * h[:50] @ matrix + offset, others, atol=1e-3, rtol=1e-4)
+    with pytest.raises(ValueError, match="bank"):
+        evaluation.whitening_map(torch.ones(5, 4))
+
+
+def test_plain_knn_of_a_whitened_encoder_is_whitened_knn():
+    network = models.load_pretrained("shapes-small")
+    train = data.load_dataset("shapes", "train", 600)
+    known, asked = train.subset(range(400)), train.subset(range(400, 600))
+    h, queries = evaluation.encode(network, known), evaluation.encode(network, asked)
+    whole = models.append_map(network, *evaluation.whitening_map(h))
+    _, white = evaluation.knn_plain_and_whitened(h, known.labels, queries, asked.labels, 20)
+    plain = evaluation.knn_accuracy(evaluation.encode(whole, known), known.labels,
+                                    evaluation.encode(whole, asked), asked.labels, 20)
+    assert abs(plain - white) <= 1 / 200
+    z, same = (evaluation.encode(m, asked, layer="z") for m in (network, whole))
+    torch.testing.assert_close(same, z, atol=1e-3, rtol=1e-3)
 
 
 def test_plain_and_whitened_knn_are_those_of_the_two_kinds_of_features():

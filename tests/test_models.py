@@ -172,6 +172,61 @@ def test_a_model_is_built_from_the_names_of_a_recipe():
         64, 64, 16]
 
 
+def settled_model(head_layers=2):
+    torch.manual_seed(0)
+    network = models.build_model("tiny", 32, 16, head_layers)
+    return models.settle_batch_norm(network, [torch.rand(64, 3, 32, 32)])
+
+
+def some_map(features=128, seed=1):
+    draw = torch.Generator().manual_seed(seed)
+    noise = torch.randn(features, features, generator=draw) / features**0.5
+    return torch.eye(features) + 0.3 * noise, torch.randn(features, generator=draw)
+
+
+@pytest.mark.parametrize("head_layers", [1, 2, 3])
+@pytest.mark.parametrize("training", [False, True])
+def test_an_appended_map_changes_h_and_leaves_z(head_layers, training, tmp_path):
+    network, (matrix, offset), x = settled_model(head_layers), some_map(), torch.rand(8, 3, 32, 32)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    mapped = models.append_map(network, matrix, offset)
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    assert not mapped.training and mapped.encoder.feature_dim == 128
+    torch.testing.assert_close(mapped.encode(x), network.encode(x) @ matrix + offset)
+    path = tmp_path / "w.safetensors"
+    recipe = {**RECIPE, "encoder": "tiny+map", "head_layers": head_layers}
+    models.save_weights(mapped, path, recipe)
+    for other in (mapped.train(training), models.load_weights(path).train(training)):
+        torch.testing.assert_close(other(x), network.train(training)(x), atol=1e-4, rtol=1e-4)
+    assert models.count_parameters(mapped.encoder) == models.count_parameters(network.encoder)
+
+
+def test_a_map_is_the_identity_until_it_is_set_and_keeps_its_digits_under_autocast():
+    for name in ("tiny+map", "resnet18+map"):
+        encoder = models.build_encoder(name).eval()
+        h = encoder[:-1](torch.rand(2, 3, 32, 32))
+        assert torch.equal(encoder[-1](h), h) and encoder.feature_dim == h.shape[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(encoder[-1](h), h)
+    with pytest.raises(ValueError, match="encoder must be one of tiny"):
+        models.build_encoder("+map")
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    (lambda n, m, b: (n, m[:5], b), ValueError, "128 features; got \\(5, 128\\)"),
+    (lambda n, m, b: (n, m, b[:5]), ValueError, "offset \\(128,\\)"),
+    (lambda n, m, b: (n, m * 0, b), ValueError, "must have an inverse"),
+    (lambda n, m, b: (n, m * torch.nan, b), ValueError, "must have an inverse"),
+    (lambda n, m, b: (n, m, b * torch.inf), ValueError, "must have an inverse"),
+    (lambda n, m, b: (settled_model(0), m, b), ValueError, "begin with a linear layer"),
+    (lambda n, m, b: (models.append_map(n, m, b), m, b), ValueError, "a map already"),
+    (lambda n, m, b: (n, m.numpy(), b), TypeError, "must be tensors"),
+])
+def test_a_map_that_the_head_cannot_undo_is_refused(change, error, message):
+    with pytest.raises(error, match=message):
+        models.append_map(*change(settled_model(), *some_map()))
+
+
 def test_weights_that_are_not_finite_or_tell_no_recipe_are_refused(tmp_path):
     network, path = model(), tmp_path / "w.safetensors"
     with torch.no_grad():
