@@ -340,8 +340,8 @@ def load_pretrained(name: str = "cifar10-small") -> SimCLR:
     """Load a checkpoint that ships with the package.
 
     Args: name: "cifar10-small", of notebook 04's recipe; "cifar10-medium", a larger encoder trained
-        for longer; "cifar10-medium-gpu", the same on a GPU; or "shapes-small", of notebook 04's
-        recipe on shapes.
+        for longer; "cifar10-medium-gpu", the same on a GPU; "cifar10-white", that one with
+        whitened h (see ``append_map``); or "shapes-small", of notebook 04's recipe on shapes.
     Raises: ValueError if there is none of that name, or its file is not the one that was shipped.
     Explained in notebooks/05.
     """

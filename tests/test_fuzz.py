@@ -440,6 +440,12 @@ def test_whiten(bank, others, fitting, shrink):
         assert [len(x) for x in result] == [len(bank), len(others)]
         assert all(torch.isfinite(x).all() for x in result)
         assert result[0].mean(0).abs().max() < 1e-2 + 1e-4 * float(result[0].abs().max())
+    mapped = attempt(evaluation.whitening_map, ("bank", "others", "shrink"), bank, shrink)
+    assert result is None or mapped is not None
+    if mapped is not None:
+        matrix, offset = mapped
+        assert matrix.shape == (len(offset), len(offset)) == (bank.shape[1], bank.shape[1])
+        assert torch.isfinite(matrix).all() and torch.isfinite(offset).all()
 
 
 @FUZZ

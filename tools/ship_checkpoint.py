@@ -2,7 +2,7 @@
 
     python tools/ship_checkpoint.py NAME WEIGHTS --command "python -m simclr_tut pretrain ..."
 
-Given the file that ships already, only its facts are written anew. Matrices are kept as numbers of
+With --whiten the encoder ends in the map that whitens h, as by `pretrain --whiten`. Given the file that ships already, only its facts are written anew. Matrices are kept as numbers of
 16 bits where the file would exceed 5 MB. What is evaluated is the file that ships: kNN on h and on
 whitened h of the test pictures (k = 200, all training pictures vote), and a linear probe whose
 strength 5,000 training pictures chose. Facts go to simclr_tut/assets/checkpoints.json, whose hash
@@ -29,15 +29,20 @@ ASSETS = ROOT / "simclr_tut" / "assets"
 LIMIT = 5_000_000  # bytes
 
 
-def shrink(source: Path, target: Path) -> None:
+def shrink(source: Path, target: Path, whiten: bool) -> None:
     """Copy weights; matrices become float16 if the file would be too large otherwise."""
-    model = models.load_weights(source)
-    if source.stat().st_size > LIMIT:
+    model, recipe = models.load_weights(source), models.load_recipe(source)
+    if whiten:
+        h = evaluation.encode(model, data.load_dataset(recipe["dataset"], "train"))
+        model = models.append_map(model, *evaluation.whitening_map(h))
+        recipe["encoder"] += "+map"
+    models.save_weights(model, target, recipe)
+    if target.stat().st_size > LIMIT:
         for value in (p for p in model.parameters() if p.dim() > 1):
             value.data = value.data.half()
-    models.save_weights(model, target, models.load_recipe(source))
+        models.save_weights(model, target, recipe)
     if target.stat().st_size > LIMIT:
-        raise SystemExit(f"{source} exceeds {LIMIT:,} bytes even in 16 bits.")
+        raise SystemExit(f"{target} exceeds {LIMIT:,} bytes even in 16 bits.")
 
 
 def scores(path: Path) -> dict[str, float]:
@@ -72,6 +77,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("weights", type=Path, help="a model.safetensors of `pretrain`")
     parser.add_argument("--command", required=True, help="how the weights were made")
+    parser.add_argument("--whiten", action="store_true", help="h; the command must say it too")
     for name, kind in {"threads": int, "machine": str, "python": str, "torch": str}.items():
         parser.add_argument(f"--{name}", type=kind, help="of the training, if not this machine's")
     arguments = parser.parse_args()
@@ -85,7 +91,7 @@ def main() -> None:
             facts |= shipped_before(target)
         else:
             made = Path(folder) / target.name  # takes its place below, when all is known to work
-            shrink(arguments.weights, made)
+            shrink(arguments.weights, made, arguments.whiten)
         facts |= models.load_recipe(made) | scores(made)  # seconds, steps, seed of the training
         content = made.read_bytes()
     target.write_bytes(content)
