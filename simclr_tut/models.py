@@ -227,9 +227,9 @@ def append_map(model: SimCLR, matrix: torch.Tensor, offset: torch.Tensor) -> Sim
 
     Args: matrix: ``(F, F)`` float, invertible.  offset: ``(F,)`` float.
     Returns: a new model, in evaluation mode; its encoder's name is the old one with "+map".
-    Raises: ValueError for a map of another size, or without an inverse; for a head that does not
-        begin with a linear layer; for an encoder that ends in such a map already. TypeError for
-        anything but tensors.
+    Raises: ValueError for a map of another size, or without an inverse; for a head that cannot
+        take one; for an encoder that ends in such a map already. TypeError for anything but
+        tensors.
     """
     _check_map(model, matrix, offset)
     model = copy.deepcopy(model).eval()
@@ -245,7 +245,8 @@ def append_map(model: SimCLR, matrix: torch.Tensor, offset: torch.Tensor) -> Sim
         first.bias.sub_(shift)
     else:  # batch norm follows, and takes what is constant away
         model.head.layers[1].running_mean.add_(shift)
-    model.encoder = nn.Sequential(*model.encoder, last)
+    before = model.encoder if type(model.encoder) is nn.Sequential else [model.encoder]
+    model.encoder = nn.Sequential(*before, last)
     model.encoder.feature_dim = len(offset)
     return model
 
@@ -374,17 +375,17 @@ def _check_map(model: SimCLR, matrix: torch.Tensor, offset: torch.Tensor) -> Non
     if not isinstance(matrix, torch.Tensor) or not isinstance(offset, torch.Tensor):
         raise TypeError("matrix and offset must be tensors, as evaluation.whitening_map returns; "
                         f"got {type(matrix).__name__} and {type(offset).__name__}.")
-    features = model.encoder.feature_dim
+    steps = model.head.layers if isinstance(model.head, ProjectionHead) else ()
+    if not steps or not isinstance(steps[0], nn.Linear):
+        raise ValueError("model's head must be a ProjectionHead of 1 to 3 layers, whose first "
+                         "takes the inverse of the map; without one z would change.")
+    features = steps[0].in_features
     if matrix.shape != (features, features) or offset.shape != (features,):
         raise ValueError(f"matrix must be ({features}, {features}) and offset ({features},), for "
                          f"h has {features} features; got {tuple(matrix.shape)} and "
                          f"{tuple(offset.shape)}.")
-    if isinstance(model.encoder[-1], AffineMap):
+    if type(model.encoder) is nn.Sequential and isinstance(model.encoder[-1], AffineMap):
         raise ValueError("model must not end in a map already; take the one it was made from.")
-    steps = list(getattr(model.head, "layers", ()))
-    if not steps or not isinstance(steps[0], nn.Linear):
-        raise ValueError("model's head must begin with a linear layer, which takes the inverse of "
-                         "the map; without one z would change.")
     finite = torch.isfinite(matrix).all() and torch.isfinite(offset).all()
     if not finite or not float(torch.linalg.cond(matrix.cpu().double())) < 1e5:
         raise ValueError("matrix must have an inverse, or the head cannot undo it; whiten with a "

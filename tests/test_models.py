@@ -201,6 +201,18 @@ def test_an_appended_map_changes_h_and_leaves_z(head_layers, training, tmp_path)
     assert models.count_parameters(mapped.encoder) == models.count_parameters(network.encoder)
 
 
+def test_a_map_can_follow_an_encoder_of_ones_own():
+    class Own(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :128]
+
+    network, (matrix, offset), x = settled_model(), some_map(), torch.rand(8, 3, 32, 32)
+    network.encoder = Own()
+    mapped = models.append_map(network, matrix, offset)
+    torch.testing.assert_close(mapped.encode(x), x.flatten(1)[:, :128] @ matrix + offset)
+    torch.testing.assert_close(mapped(x), network(x), atol=1e-4, rtol=1e-4)
+
+
 def test_a_map_is_the_identity_until_it_is_set_and_keeps_its_digits_under_autocast():
     for name in ("tiny+map", "resnet18+map"):
         encoder = models.build_encoder(name).eval()
@@ -218,7 +230,9 @@ def test_a_map_is_the_identity_until_it_is_set_and_keeps_its_digits_under_autoca
     (lambda n, m, b: (n, m * 0, b), ValueError, "must have an inverse"),
     (lambda n, m, b: (n, m * torch.nan, b), ValueError, "must have an inverse"),
     (lambda n, m, b: (n, m, b * torch.inf), ValueError, "must have an inverse"),
-    (lambda n, m, b: (settled_model(0), m, b), ValueError, "begin with a linear layer"),
+    (lambda n, m, b: (settled_model(0), m, b), ValueError, "ProjectionHead of 1 to 3 layers"),
+    (lambda n, m, b: (models.SimCLR(n.encoder, torch.nn.Linear(128, 9)), m, b), ValueError,
+     "ProjectionHead of 1"),
     (lambda n, m, b: (models.append_map(n, m, b), m, b), ValueError, "a map already"),
     (lambda n, m, b: (n, m.numpy(), b), TypeError, "must be tensors"),
 ])

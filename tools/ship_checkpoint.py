@@ -2,10 +2,11 @@
 
     python tools/ship_checkpoint.py NAME WEIGHTS --command "python -m simclr_tut pretrain ..."
 
-With --whiten the encoder ends in the map that whitens h, as by `pretrain --whiten`. Given the file that ships already, only its facts are written anew. Matrices are kept as numbers of
-16 bits where the file would exceed 5 MB. What is evaluated is the file that ships: kNN on h and on
-whitened h of the test pictures (k = 200, all training pictures vote), and a linear probe whose
-strength 5,000 training pictures chose. Facts go to simclr_tut/assets/checkpoints.json, whose hash
+With --whiten the encoder ends in the map that whitens h, as by `pretrain --whiten`. Given the file
+that ships already, only its facts are written anew. Matrices are kept as numbers of 16 bits where
+the file would exceed 5 MB. What is evaluated is the file that ships: kNN on h and on whitened h of
+the test pictures (k = 200, all training pictures vote), and a linear probe whose strength 5,000
+training pictures chose. Facts go to simclr_tut/assets/checkpoints.json, whose hash
 ``load_pretrained`` checks.
 """
 
