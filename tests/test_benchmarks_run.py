@@ -216,6 +216,19 @@ def test_the_speed_run_trains_the_steps_of_its_rate(small_run, one_thread, monke
     assert not any((small_run.config.home() / "speedrun").iterdir())
 
 
+def test_the_whitening_layer_takes_its_steps_from_ours_and_trains(small_run, one_thread):
+    append_record(small_run.FILE, {"part": "rate", "machine": machine_class(),
+                                   "steps_per_second": {"ours": 0.1}})
+    small_run.main(["train", "--sides", small_run.WHITENED, *one_thread, "--minutes", "1",
+                    "--seeds", "4"])
+    (found,) = [r for r in read_records(small_run.FILE) if r["part"] == "train"]
+    assert found["side"] == small_run.WHITENED and found["steps"] == 6
+    pictures = data.load_dataset("shapes", "train").images[:64]
+    model, _ = small_run.train_ours(config.Recipe(steps=2), pictures, small_run.WHITENED)
+    assert [type(m).__name__ for m in model.head.layers] == ["Linear"]
+    assert isinstance(model.encoder[1][-1], recipe_search.RunningWhitening)
+
+
 def test_the_figure_of_the_speed_run_shows_its_records(tmp_path, monkeypatch):
     monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
     assert speedrun_figure.runs() == {}
@@ -273,6 +286,7 @@ def test_the_whitening_layer_of_the_search_whitens_what_it_has_seen():
     assert isinstance(model.encoder[1][-1], recipe_search.RunningWhitening)
     for _ in range(200):
         layer(torch.randn(256, 8) @ mixing + 3)
+    assert int(layer.state_dict()["seen"]) == 200, "a run that goes on must know"
     white = layer.eval()(torch.randn(5000, 8) @ mixing + 3)
     torch.testing.assert_close(white.mean(0), torch.zeros(8), atol=0.15, rtol=0)
     assert float((white.T.cov() - torch.eye(8)).abs().max()) < 0.25

@@ -22,6 +22,7 @@ VIEWS = {"ours": "ours", "ours, hue in HSV": "ours, hue in HSV",
          "kornia": "kornia", "lightly": "lightly"}
 SIDES = {"lightly, our encoder": "lightly's views and loss, our encoder",
          "UvA 17": "UvA Tutorial 17", "lightly": "lightly's benchmark"}
+WHITENED = "ours, whitening layer"
 
 
 def records(name: str) -> list[dict]:
@@ -95,15 +96,17 @@ def training(only: float | None = None) -> list[tuple[str, str, str]]:
     made = []
     for minutes in sorted({key[0] for key in runs if only in (None, key[0])}):
         cells = {}
-        for side in ("ours", *SIDES):
+        for side in ("ours", WHITENED, *SIDES):
             if found := list(runs.get((minutes, side), {}).values()):
                 plain, white = (100 * fmean(r[name] for r in found)
                                 for name in ("knn_test", "knn_test_whitened"))
                 cells[side] = (f"{plain:.1f} / {white:.1f} % ({found[0]['steps']:,} steps, "
                                f"{len(found)} seed{'s' * (len(found) > 1)})")
+        own = [cells.pop("ours", "–")]
+        if WHITENED in cells:
+            own.append(f"with a linear head and a whitening layer {cells.pop(WHITENED)}")
         made.append((f"test kNN on h / whitened h after the steps of {minutes:g} "
-                     f"minute{'s' * (minutes != 1)}",
-                     cells.pop("ours", "–"), "; ".join(
+                     f"minute{'s' * (minutes != 1)}", "; ".join(own), "; ".join(
                          f"{SIDES[side]} {cell}" for side, cell in cells.items()) or "–"))
     return made
 
