@@ -165,6 +165,7 @@ def whitening_map(bank: torch.Tensor, shrink: float = 0.01) -> tuple[torch.Tenso
 
     Args, Raises: as ``whiten``.
     Returns: matrix ``(F, F)`` and offset ``(F,)``, float32, as ``models.append_map`` takes them.
+    Explained in notebooks/04.
     """
     _check_matrix("bank", bank)
     axes = torch.eye(bank.shape[1])

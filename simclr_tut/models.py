@@ -230,6 +230,7 @@ def append_map(model: SimCLR, matrix: torch.Tensor, offset: torch.Tensor) -> Sim
     Raises: ValueError for a map of another size, or without an inverse; for a head that cannot
         take one; for an encoder that ends in such a map already. TypeError for anything but
         tensors.
+    Explained in notebooks/04.
     """
     _check_map(model, matrix, offset)
     model = copy.deepcopy(model).eval()
