@@ -71,10 +71,12 @@ def draw(tables: dict[str, Table], target: Path = TARGET) -> None:
             rows = [evaluation.interval(part[m], top=1) if m in part else nothing for m in minutes]
             series[side] = tuple([100 * row[i] for row in rows] for i in range(3))
         parts.append({"x": minutes, "series": series, "intervals": True, "logx": True,
-                      "title": f"{name}: {finding(table)}", "legend": not parts,
+                      "title": f"{name}: {finding(table)}", "legend": False,
                       "xlabel": "minutes of training on two cores",
                       "ylabel": "kNN of the test pictures (%)"})
     fig = plots.panels(parts)
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+               fontsize=8, frameon=False)
     target.parent.mkdir(exist_ok=True)
     fig.savefig(target, dpi=110, metadata={"Software": None, "Comment": mark(tables)})
 
