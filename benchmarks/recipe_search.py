@@ -140,9 +140,8 @@ class RunningWhitening(nn.Module):
 def build(net: str, recipe: config.Recipe) -> models.SimCLR:
     """Build the model that a ``net`` string describes."""
     layers, channels = [], 3
-    parts = net.split()
-    whitening = parts[-1] == "w"
-    for i, part in enumerate(parts[:-1] if whitening else parts):
+    blocks = net.removesuffix(" w")
+    for i, part in enumerate(blocks.split()):
         if part.startswith("p"):
             wide = int(part[1:])
             layers += [nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
@@ -156,7 +155,7 @@ def build(net: str, recipe: config.Recipe) -> models.SimCLR:
         else:
             layers.append(models.ResidualBlock(channels, width, stride))
         channels = width
-    last = [RunningWhitening(channels)] if whitening else []
+    last = [] if blocks == net else [RunningWhitening(channels)]
     body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *last)
     encoder = nn.Sequential(models.Normalize(), body)
     encoder.feature_dim = channels

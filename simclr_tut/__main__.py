@@ -126,7 +126,7 @@ def _pretrain_together(recipe: config.Recipe, folder: Path, rank: int, world: in
         if whiten and not history.interrupted:
             h = evaluation.encode(model, train)
             model = models.append_map(model, *evaluation.whitening_map(h))
-            models.save_weights(model, path, {**facts, "encoder": f"{recipe.encoder}+map"})
+            models.save_weights(model, path, {**facts, "encoder": recipe.encoder + models.MAP})
     state = "interrupted; the same command goes on" if history.interrupted else "done"
     per_second = len(history.loss) * n / max(history.seconds, 1e-9)
     say(f"{state}: {path} ({per_second:.0f} pictures a second)")

@@ -21,7 +21,7 @@ ENCODERS = ("tiny", "small", "medium", "resnet18", "resnet50")
 # The course's own: the stem's stride, the blocks' widths, F.
 _OWN = {"tiny": (2, (64, 128), 128), "small": (2, (64, 128), 512),
         "medium": (1, (64, 128, 256), 512)}
-_MAP = "+map"  # ends the name of an encoder whose last layer is an AffineMap
+MAP = "+map"  # ends the name of an encoder whose last layer is an AffineMap
 _NEEDED = ("encoder", "head_hidden", "head_dim", "head_layers")  # to build a model again
 
 
@@ -126,7 +126,7 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
     Raises: ValueError for an unknown name.
     Source: Chen et al. 2020, section B.9, for the CIFAR stem. Explained in notebooks/02.
     """
-    plain = name.removesuffix(_MAP) if isinstance(name, str) else name
+    plain = name.removesuffix(MAP) if isinstance(name, str) else name
     if plain not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}.")
     if not isinstance(in_channels, int) or in_channels < 1:

@@ -36,7 +36,7 @@ def shrink(source: Path, target: Path, whiten: bool) -> None:
     if whiten:
         h = evaluation.encode(model, data.load_dataset(recipe["dataset"], "train"))
         model = models.append_map(model, *evaluation.whitening_map(h))
-        recipe["encoder"] += "+map"
+        recipe["encoder"] += models.MAP
     models.save_weights(model, target, recipe)
     if target.stat().st_size > LIMIT:
         for value in (p for p in model.parameters() if p.dim() > 1):

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.common import RESULTS, read_records  # noqa: E402
+from benchmarks.speedrun import WHITENED  # noqa: E402
 
 TARGET = ROOT / "benchmarks" / "README.md"
 MACHINE = "2 cores, AMD EPYC"
@@ -22,7 +23,6 @@ VIEWS = {"ours": "ours", "ours, hue in HSV": "ours, hue in HSV",
          "kornia": "kornia", "lightly": "lightly"}
 SIDES = {"lightly, our encoder": "lightly's views and loss, our encoder",
          "UvA 17": "UvA Tutorial 17", "lightly": "lightly's benchmark"}
-WHITENED = "ours, whitening layer"
 
 
 def records(name: str) -> list[dict]:
