@@ -89,6 +89,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = target
         if arguments.weights.resolve() == target:
+            if arguments.whiten:
+                parser.error(f"--whiten changes weights, and {target.name} ships already: give "
+                             "the weights of the run itself.")
             facts |= shipped_before(target)
         else:
             made = Path(folder) / target.name  # takes its place below, when all is known to work
