@@ -11,9 +11,10 @@ pictures for each way of training, at 10 labels a class (1, 5 and 50 take that o
 stop. Test pictures are read once a network, after every choice.
 
 ``--longer`` asks whether scratch only wants more time: the same networks once more, for as many
-seconds as SimCLR itself was trained. Seconds become steps once a size, by timing draw 0; the other
-draws take the same steps. Use as many threads as SimCLR's run (OMP_NUM_THREADS); with one, seconds
-of the processor are counted, so that other work does not matter.
+seconds as SimCLR itself was trained, looks at validation apart in both. Seconds become steps once
+a size, by timing its first draw; the other draws take the same steps. Use as many threads as
+SimCLR's run (OMP_NUM_THREADS); with one, seconds of the processor are counted, so that other work
+does not matter.
 Records go to simclr_tut/assets/results/label_efficiency.jsonl; runs that have one are not repeated.
 """
 
@@ -42,20 +43,27 @@ RATES = (0.03, 0.1, 0.3)
 # Where a size takes its learning rate from: few labels share one choice.
 CHOSEN_AT = {1: 10, 5: 10, 10: 10, 50: 10, 500: 500, 4400: 500}
 LOOKS = 5
+POLICY = Views(32, crop=(0.5, 1.0), color=0.2, gray=0.05)
+
+
+def settings(part: data.ImageData, steps: int, lr: float, seed: int) -> config.Recipe:
+    """Return the recipe of every run on labels."""
+    return replace(config.Recipe(), name="labels", steps=steps, lr=lr, seed=seed,
+                   batch_size=min(128, len(part)), small_size=None)
+
+
+def augment(images: torch.Tensor) -> torch.Tensor:
+    """Return one view of each picture, milder than SimCLR's."""
+    return POLICY.apply(images, POLICY.draw(len(images), *images.shape[2:]))
 
 
 def train(model: nn.Module, part: data.ImageData, validation: data.ImageData, steps: int,
           lr: float, seed: int) -> float:
     """Train, put the best weights of LOOKS looks at validation back, and return that accuracy."""
-    recipe = replace(config.Recipe(), name="labels", steps=steps, lr=lr, seed=seed,
-                     batch_size=min(128, len(part)), small_size=None)
+    recipe = settings(part, steps, lr, seed)
     per_epoch = max(1, len(part) // recipe.batch_size)
     recipe = replace(recipe, eval_every=max(1, round(steps / LOOKS / per_epoch)))
-    policy = Views(32, crop=(0.5, 1.0), color=0.2, gray=0.05)
     best: dict = {"accuracy": -1.0}
-
-    def augment(images: torch.Tensor) -> torch.Tensor:
-        return policy.apply(images, policy.draw(len(images), *images.shape[2:]))
 
     def look(epoch: int, history: training.History) -> None:
         accuracy = score(model, validation)
@@ -80,15 +88,21 @@ def classifier(model: models.SimCLR, encoder: str, fine_tune: bool) -> nn.Sequen
     return nn.Sequential(body, nn.Linear(body.feature_dim, 10))
 
 
+def fingerprint(weights: Path) -> str:
+    """Return what tells the records of one weights file from those of another."""
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+
+
 def steps_in(seconds: float, part: data.ImageData, encoder: str) -> int:
-    """Return how many steps of training from scratch take so many seconds on this machine."""
+    """Return how many steps of training from scratch take so many seconds here, without looks."""
     network = nn.Sequential(body := models.build_encoder(encoder), nn.Linear(body.feature_dim, 10))
     spent = []
-    for steps in (5, 25):  # what every run needs beside its steps cancels
+    for steps in (20, 70):  # what a run needs beside its steps cancels; no look is among them
         started = now()
-        train(network, part, part, steps, 0.1, 0)
+        training.train_supervised(network, part.images, part.labels, augment,
+                                  settings(part, steps, 0.1, 0))
         spent.append(now() - started)
-    return max(1, round(seconds * 20 / max(spent[1] - spent[0], 1e-3)))
+    return max(1, round(seconds * 50 / max(spent[1] - spent[0], 1e-3)))
 
 
 def main() -> None:
@@ -100,7 +114,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, nargs="+", default=list(range(max(DRAWS.values()))))
     arguments = parser.parse_args()
     weights = arguments.weights or Path(models.__file__).parent / "assets/cifar10-small.safetensors"
-    fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    mark = fingerprint(weights)
     encoder = models.load_recipe(weights)["encoder"]
     model = models.load_weights(weights)
     whole = data.load_dataset("cifar10", "train")
@@ -108,15 +122,21 @@ def main() -> None:
     if whole.name != "cifar10":
         raise SystemExit("this benchmark needs CIFAR-10: set SIMCLR_TUT_DATA, or `make data`.")
     labelled, validation = data.split_labels(whole, 5000)
-    facts = {**provenance("python -m benchmarks.label_efficiency"), "weights": fingerprint}
+    facts = {**provenance("python -m benchmarks.label_efficiency"), "weights": mark}
 
     def have(**key: object) -> list[dict]:
         records = read_records(FILE)
-        return [r for r in records if r["weights"] == fingerprint
+        return [r for r in records if r["weights"] == mark
                 and all(r.get(k) == v for k, v in key.items())]
 
     if arguments.longer:
-        seconds = models.load_recipe(weights)["seconds"]
+        seconds = models.load_recipe(weights).get("seconds")
+        if not seconds:
+            raise SystemExit(f"{weights} does not say how many seconds it was trained; take a file "
+                             "of `python -m simclr_tut pretrain`.")
+        if not have(kind="result", method="supervised"):
+            raise SystemExit("there are no records of these weights to compare with: run the same "
+                             "command without --longer first.")
         for size, draw in itertools.product(arguments.sizes, arguments.draws):
             key = {"size": size, "method": "supervised"}
             same = have(**key, kind="result", draw=draw)
