@@ -229,6 +229,56 @@ def test_the_whitening_layer_takes_its_steps_from_ours_and_trains(small_run, one
     assert isinstance(model.encoder[1][-1], recipe_search.RunningWhitening)
 
 
+def test_a_measured_rate_of_the_whitening_layer_goes_before_an_assumed_one(small_run):
+    white, machine = small_run.WHITENED, machine_class()
+    with pytest.raises(SystemExit, match="no rates of these sides"):
+        small_run.newest_rates([white])
+    for rates in ({"ours": 10.0}, {"ours": 10.0, white: 9.0}, {"ours": 8.0}):
+        append_record(small_run.FILE, {"part": "rate", "machine": machine,
+                                       "steps_per_second": rates})
+    assert small_run.newest_rates(["ours", white])[white] == 9.0  # one machine, one moment
+    assert small_run.newest_rates([white])[white] == 9.0
+    assert small_run.newest_rates(["ours"])["ours"] == 8.0
+    append_record(small_run.FILE, {"part": "rate", "machine": machine,
+                                   "steps_per_second": {"ours": 4.0, "UvA 17": 1.0}})
+    assert small_run.newest_rates([white, "UvA 17"])[white] == 0.95 * 4.0
+
+
+def test_a_run_is_repeated_on_another_machine_and_said_to_be_there_on_this(
+        small_run, one_thread, monkeypatch, capsys):
+    command = ["train", "--sides", "UvA 17", *one_thread, "--minutes", "1", "--seeds", "4"]
+    for machine in ("one", "another"):
+        monkeypatch.setattr(speedrun, "machine_class", lambda m=machine: m)
+        monkeypatch.setattr(speedrun, "provenance", lambda _, m=machine: {"machine": m})
+        append_record(small_run.FILE, {"part": "rate", "machine": machine,
+                                       "steps_per_second": {"UvA 17": 0.05}})
+        small_run.main(command)
+    small_run.main(command)
+    assert "has its record" in capsys.readouterr().out
+    trained = [r["machine"] for r in read_records(small_run.FILE) if r["part"] == "train"]
+    assert trained == ["one", "another"]
+
+
+def test_a_run_whose_record_cannot_be_written_is_not_thrown_away(small_run, one_thread,
+                                                                 monkeypatch):
+    append_record(small_run.FILE, {"part": "rate", "machine": machine_class(),
+                                   "steps_per_second": {"ours": 0.1}})
+
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(speedrun, "append_record", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        small_run.main(["train", "--sides", "ours", *one_thread, "--minutes", "1", "--seeds", "4"])
+    assert list((small_run.config.home() / "speedrun" / "ours-1-4").iterdir())
+
+
+def test_the_speed_run_is_of_processor_cores(small_run, monkeypatch):
+    monkeypatch.setattr(speedrun.config, "pick_device", lambda: torch.device("cuda"))
+    with pytest.raises(SystemExit, match="CUDA_VISIBLE_DEVICES="):
+        small_run.main(["train"])
+
+
 def test_the_figure_of_the_speed_run_shows_its_records(tmp_path, monkeypatch):
     monkeypatch.setattr(speedrun, "FILE", tmp_path / "speedrun.jsonl")
     assert speedrun_figure.runs() == {}
