@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -18,9 +17,10 @@ _OFTEN = 2**26  # bytes that are read before pages are let go of; each brings so
 
 
 class _Pictures(mmap.mmap):
-    """A file, mapped so that writing into it reaches a copy; ``plain`` maps it for reading only."""
+    """A file, mapped so that writing into it reaches a copy; ``plain`` maps it for reading."""
 
     plain: mmap.mmap
+    pixels: torch.Tensor  # of ``plain``
     read = 0  # bytes since pages were let go of
 
 
@@ -40,7 +40,8 @@ def map_pictures(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
         mapped = _Pictures(file.fileno(), 0, **how)
         images = torch.from_numpy(np.frombuffer(mapped, np.uint8).reshape(shape))
         if linux and len(mapped) >= _LARGE:
-            mapped.plain = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.plain = mmap.mmap(file.fileno(), 0, **how)
+            mapped.pixels = torch.from_numpy(np.frombuffer(mapped.plain, np.uint8))
             _FILES[images.data_ptr()] = mapped
     return images
 
@@ -53,14 +54,11 @@ def take(images: torch.Tensor, chosen: torch.Tensor | slice) -> torch.Tensor:
     file and come back when needed. Pictures that somebody wrote into are read where that was
     written. Linux alone; elsewhere, and for other tensors, it is plain indexing.
     """
-    place = images.untyped_storage().data_ptr()
-    mapped = _FILES.get(place)
-    if mapped is None or images.dtype != torch.uint8 or _written_kb(place, len(mapped)) != 0:
+    mapped = _FILES.get(images.untyped_storage().data_ptr())
+    if mapped is None or images.dtype != torch.uint8 or _written(images, chosen) is not False:
         return images[chosen]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch cannot mark a tensor as not writable
-        whole = torch.from_numpy(np.frombuffer(mapped.plain, np.uint8))
-    taken = whole.as_strided(images.shape, images.stride(), images.storage_offset())[chosen]
+    same = mapped.pixels.as_strided(images.shape, images.stride(), images.storage_offset())
+    taken = same[chosen]
     taken = taken.clone() if isinstance(chosen, slice) else taken  # it may be written into
     mapped.read += taken.nbytes
     if mapped.read >= _OFTEN:
@@ -75,16 +73,30 @@ def in_turn(images: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
         yield take(images, slice(start, start + batch_size))
 
 
-def _written_kb(place: int, size: int) -> int | None:
-    """How much of a mapped file was written to, in kB; None if nobody can say."""
-    written, here, found = 0, False, False
-    with suppress(OSError), open("/proc/self/smaps", "rb") as lines:
-        for line in lines:
-            name, _, rest = line.partition(b" ")
-            if not name.endswith(b":"):  # the next part of memory: from-to
-                start, end = (int(side, 16) for side in name.split(b"-"))
-                here = start < place + size and end > place
-                found |= here
-            elif here and name in (b"Anonymous:", b"Swap:"):
-                written += int(rest.split()[0])
-    return written if found else None
+def _written(images: torch.Tensor, chosen: torch.Tensor | slice) -> bool | None:
+    """Whether somebody wrote into these pictures of a mapped file; None if nobody can say.
+
+    Source: Linux, Documentation/admin-guide/mm/pagemap.rst: 64 bits a page.
+    """
+    size = 1 + sum((n - 1) * step for n, step in
+                   zip(images.shape[1:], images.stride()[1:], strict=True))
+    entries, pages = [], 0
+    try:
+        file = os.open("/proc/self/pagemap", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        for row in torch.arange(len(images))[chosen].flatten().tolist():
+            start = images.data_ptr() + row * images.stride(0)
+            first, last = start // mmap.PAGESIZE, (start + size - 1) // mmap.PAGESIZE
+            entries.append(os.pread(file, 8 * (last - first + 1), 8 * first))
+            pages += last - first + 1
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    flags = np.frombuffer(b"".join(entries), np.uint64)
+    if len(flags) != pages:
+        return None
+    present, of_the_file = flags >> np.uint64(62) > 0, flags >> np.uint64(61) & np.uint64(1)
+    return bool((present & (of_the_file == 0)).any())

@@ -603,6 +603,25 @@ def test_what_was_written_into_the_pictures_stays(mapped):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there pages are let go of")
+def test_pages_are_let_go_of_beside_what_was_written(mapped, mine):
+    mapped.images[700] = 7
+    for batch in _mapped.in_turn(mapped.images[:512], 64):
+        batch.sum()
+    assert resident_kb(mine) < mapped.images[:512].nbytes / 1024 / 2
+    assert (_mapped.take(mapped.images, torch.tensor([3, 700]))[1] == 7).all()
+
+
+def test_where_nobody_can_say_what_was_written_reading_is_plain_indexing(mapped, monkeypatch):
+    def hidden(path, *_):
+        raise FileNotFoundError(path)
+
+    mapped.images[700] = 7
+    monkeypatch.setattr(_mapped.os, "open", hidden)
+    for chosen in (torch.tensor([700, 1]), slice(698, 702)):
+        assert torch.equal(_mapped.take(mapped.images, chosen), mapped.images[chosen])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there pages are let go of")
 def test_what_is_written_while_another_thread_reads_stays(mapped):
     done = threading.Event()
 
