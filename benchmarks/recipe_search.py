@@ -106,7 +106,8 @@ VARIANTS: dict[str, dict] = {
 class RunningWhitening(nn.Module):
     """Whiten h by its running mean and covariance, as batch norm does each feature by itself.
 
-    Its eigenvectors, found once in ten steps, are not in the time of a step: about a fortieth.
+    Its eigenvectors are found once in ``every`` steps, from the tenth on: until then h is only
+    centred. They are not in the time of a step: about a fortieth.
     Source: Huang et al. 2018 (arXiv 1804.08450), who whiten with the statistics of the batch.
     """
 
@@ -126,8 +127,8 @@ class RunningWhitening(nn.Module):
         self.mean.lerp_(mean, share)
         self.covariance.lerp_((h - mean).T @ (h - mean) / len(h), share)
         if int(self.seen) % self.every == 0:
-            variances, directions = torch.linalg.eigh(self.covariance.double())
-            stretch = (variances + 0.01 * variances.mean()).rsqrt()
+            variances, directions = torch.linalg.eigh(self.covariance.cpu().double())
+            stretch = (variances + 0.01 * variances.mean()).clamp_min(1e-12).rsqrt()
             self.matrix.copy_((directions * stretch) @ directions.T)
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
@@ -237,7 +238,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.changes is not None:
+        if len(arguments.variants) != 1:
+            parser.error("--changes describes one variant: give it one name before.")
         VARIANTS[arguments.variants[0]] = arguments.changes
+    if unknown := [name for name in arguments.variants if name not in VARIANTS]:
+        parser.error(f"no variant {unknown[0]!r}; the names are the keys of VARIANTS in "
+                     "benchmarks/recipe_search.py, and --changes makes a new one.")
     facts = provenance("python -m benchmarks.recipe_search", threads=arguments.threads)
     for seed in arguments.seeds:
         for name in arguments.variants or VARIANTS:

@@ -109,8 +109,10 @@ class AffineMap(nn.Module):
         self.register_buffer("offset", torch.zeros(features))
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(h.device.type, enabled=False):  # eight bits would not cancel
-            return h.float() @ self.matrix + self.offset  # (N, F) -> (N, F)
+        exact = torch.promote_types(h.dtype, torch.float32)  # eight bits would not cancel
+        with torch.autocast(h.device.type, enabled=False):
+            mapped = h.to(exact) @ self.matrix.to(exact) + self.offset.to(exact)
+        return mapped.to(self.matrix.dtype)  # (N, F) -> (N, F)
 
 
 def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) -> nn.Module:
@@ -128,7 +130,8 @@ def build_encoder(name: str, in_channels: int = 3, small_images: bool = True) ->
     """
     plain = name.removesuffix(MAP) if isinstance(name, str) else name
     if plain not in ENCODERS:
-        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {name!r}.")
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, or one of them with {MAP} "
+                         f"behind it; got {name!r}.")
     if not isinstance(in_channels, int) or in_channels < 1:
         raise ValueError("in_channels must be a whole number, at least 1; got "
                          f"{in_channels!r}.")
@@ -184,8 +187,8 @@ def settle_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.M
 
     Args: batches: views ``(N, C, H, W)`` in [0, 1], at least one batch, of two or more each.
     Returns: the model, in evaluation mode.
-    Raises: ValueError, TypeError if there is no batch, or something else in its place; the model's
-        statistics are then what they were.
+    Raises: ValueError, TypeError if there is no batch, or something else in its place; the
+        statistics of batch norm are then what they were.
     Explained in notebooks/04.
     """
     if isinstance(batches, torch.Tensor) or not isinstance(batches, Iterable):
@@ -265,9 +268,12 @@ def save_weights(model: SimCLR, path: str | Path, recipe: dict) -> None:
     with torch.device("meta"):
         again = build_model(*(recipe[k] for k in _NEEDED))
     if _shapes(again) != _shapes(model):
+        hint = (f" After append_map its encoder is called {recipe['encoder']}{MAP}."
+                if any(isinstance(m, AffineMap) for m in model.modules())
+                and not str(recipe["encoder"]).endswith(MAP) else "")
         raise ValueError(f"recipe must describe the model, or nobody can load it again; it says "
                          f"{', '.join(f'{k} {recipe[k]!r}' for k in _NEEDED)}, which has other "
-                         f"weights than this {type(model).__name__}.")
+                         f"weights than this {type(model).__name__}.{hint}")
     path = Path(path)
     if path.exists() and not path.is_file():
         raise OSError(f"path must name a file to write; {path} is a folder or a device.")

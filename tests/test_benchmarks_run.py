@@ -13,7 +13,8 @@ from PIL import Image
 
 from benchmarks import folder, knn, loss, processes, recipe_search, rivals, speedrun, step, views
 from benchmarks.common import append_record, extra_mb, machine_class, read_records
-from simclr_tut import config, data, evaluation, losses, models
+from simclr_tut import config, data, evaluation, losses, models, training
+from simclr_tut.views import Views
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -340,6 +341,38 @@ def test_the_whitening_layer_of_the_search_whitens_what_it_has_seen():
     white = layer.eval()(torch.randn(5000, 8) @ mixing + 3)
     torch.testing.assert_close(white.mean(0), torch.zeros(8), atol=0.15, rtol=0)
     assert float((white.T.cov() - torch.eye(8)).abs().max()) < 0.25
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    h = torch.randn(64, 8) @ mixing + 3
+    exact = (h - layer.mean) @ layer.matrix
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer(h), exact)
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
+    equal = recipe_search.RunningWhitening(8, every=1)
+    assert torch.isfinite(equal(torch.ones(16, 8))).all(), "equal rows have no width"
+
+
+def test_a_run_with_the_whitening_layer_goes_on_where_it_was_stopped(tmp_path):
+    pictures = data.load_dataset("shapes", "train", 32).images
+    recipe = config.Recipe(steps=14, batch_size=16, small_size=None, head_layers=1)
+    ends = []
+    for stops in ((None,), (12, None)):  # the matrix is found at the tenth step: it must be kept
+        for stop in stops:
+            config.seed_everything(3)
+            model = recipe_search.build("32s2 64s2 w", recipe)
+            training.pretrain(model, pictures, Views(16), recipe, folder=tmp_path / str(len(stops)),
+                              on_step=lambda h, stop=stop: len(h.loss) == stop)
+        ends.append(model.state_dict())
+    assert [int(v) for k, v in ends[0].items() if k.endswith("seen")] == [14]
+    assert all(torch.equal(a, b) for a, b in zip(*map(dict.values, ends), strict=True))
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--changes", '{"lr": 0.2}'], "one name before"), (["no such"], "no variant 'no such'")])
+def test_the_search_says_what_it_needs(arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["recipe_search", *arguments])
+    with pytest.raises(SystemExit):
+        recipe_search.main()
+    assert said in capsys.readouterr().err
 
 
 

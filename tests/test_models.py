@@ -1,5 +1,6 @@
 """Encoders, head and weights on disk."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -224,6 +225,15 @@ def test_a_map_is_the_identity_until_it_is_set_and_keeps_its_digits_under_autoca
         models.build_encoder("+map")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_mapped_model_changes_its_dtype_as_any_other(dtype):
+    mapped = models.append_map(settled_model(), *some_map())
+    x = torch.rand(4, 3, 32, 32)
+    exact, other = mapped(x), copy.deepcopy(mapped).to(dtype)(x.to(dtype))
+    assert other.dtype == dtype
+    torch.testing.assert_close(other.float(), exact, atol=0.1, rtol=0.1)
+
+
 @pytest.mark.parametrize(("change", "error", "message"), [
     (lambda n, m, b: (n, m[:5], b), ValueError, "128 features; got \\(5, 128\\)"),
     (lambda n, m, b: (n, m, b[:5]), ValueError, "offset \\(128,\\)"),
@@ -295,4 +305,7 @@ def test_weights_that_their_recipe_does_not_describe_are_not_written(tmp_path):
     for network, recipe in ((grey, RECIPE), (model(), {**RECIPE, "encoder": "medium"})):
         with pytest.raises(ValueError, match="recipe must describe the model"):
             models.save_weights(network, tmp_path / "model.safetensors", recipe)
+    mapped = models.append_map(settled_model(), *some_map())
+    with pytest.raises(ValueError, match="its encoder is called tiny\\+map"):
+        models.save_weights(mapped, tmp_path / "model.safetensors", RECIPE)
     assert not list(tmp_path.iterdir())
