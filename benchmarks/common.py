@@ -6,7 +6,6 @@ so a number changed by hand is noticed and refused.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 import simclr_tut
+from simclr_tut.config import alone
 from simclr_tut.evaluation import RECORD_VERSION, checksum, read_benchmark
 
 RESULTS = Path(simclr_tut.__file__).parent / "assets" / "results"  # what notebooks read
@@ -78,8 +78,7 @@ def append_record(path: Path, record: dict) -> None:
     record = json.loads(json.dumps({"version": RECORD_VERSION, **record}))
     line = json.dumps({**record, "checksum": checksum(record)}, sort_keys=True) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone(path.with_name(f"{path.name}.lock")), open(path, "a+b") as file:
         end = file.seek(0, os.SEEK_END)
         if end:
             file.seek(end - 1)

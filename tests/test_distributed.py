@@ -1,6 +1,5 @@
 """Several processes train as one: loss, gradient, shards, stops, and a worker that is killed."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import quick_processes
 import torch
 from safetensors import safe_open
 from torch import nn
@@ -18,8 +18,7 @@ from torch import nn
 from simclr_tut import _parallel, config, models, training
 from simclr_tut.losses import nt_xent
 
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["simclr_tut.training", "simclr_tut.views", "simclr_tut.models"])
+PROCESSES = quick_processes.context("simclr_tut.training", "simclr_tut.views", "simclr_tut.models")
 RECIPE = config.Recipe(steps=6, batch_size=8, small_size=None, eval_every=1, bf16=False)
 
 
@@ -60,7 +59,7 @@ def _start(job, rank, world, port, folder, arguments):
 def together(world, job, folder, *arguments):
     """Run ``job(rank, world, folder, …)`` in ``world`` gloo processes; return what each gave."""
     port = free_port()
-    workers = [FORKSERVER.Process(target=_start, args=(job, r, world, port, folder, arguments))
+    workers = [PROCESSES.Process(target=_start, args=(job, r, world, port, folder, arguments))
                for r in range(world)]
     for worker in workers:
         worker.start()

@@ -5,7 +5,6 @@ test_download.py, folders in test_folder.py, several processes in test_distribut
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import quick_processes
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -22,8 +22,7 @@ from safetensors import safe_open
 from simclr_tut import config, data, evaluation, models, training
 from simclr_tut.views import Views
 
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["simclr_tut.training", "simclr_tut.views", "simclr_tut.models"])
+PROCESSES = quick_processes.context("simclr_tut.training", "simclr_tut.views", "simclr_tut.models")
 RECIPE = config.Recipe(steps=6, batch_size=8, small_size=None)
 
 
@@ -147,8 +146,8 @@ def _one_of_two(folder, start, answers):
 
 
 def test_two_notebooks_in_one_folder_end_alike(tmp_path):
-    start, answers = FORKSERVER.Event(), FORKSERVER.Queue()
-    both = [FORKSERVER.Process(target=_one_of_two, args=(tmp_path, start, answers))
+    start, answers = PROCESSES.Event(), PROCESSES.Queue()
+    both = [PROCESSES.Process(target=_one_of_two, args=(tmp_path, start, answers))
             for _ in range(2)]
     for process in both:
         process.start()
@@ -168,8 +167,8 @@ def _record_many(folder, who, start):
 
 
 def test_two_notebooks_may_write_results_and_none_is_lost(tmp_path):
-    start = FORKSERVER.Event()
-    both = [FORKSERVER.Process(target=_record_many, args=(tmp_path, who, start)) for who in "ab"]
+    start = PROCESSES.Event()
+    both = [PROCESSES.Process(target=_record_many, args=(tmp_path, who, start)) for who in "ab"]
     for process in both:
         process.start()
     start.set()

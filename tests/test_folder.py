@@ -3,7 +3,6 @@
 import errno
 import io
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import quick_processes
 import torch
 from PIL import Image
 
 from simclr_tut import _folder, _mapped, data
 
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["simclr_tut.data"])
+PROCESSES = quick_processes.context("simclr_tut.data")
 
 
 @pytest.fixture
@@ -492,8 +491,8 @@ def _load_in_a_process(root, cache, start, answers):
 def test_two_processes_build_the_same_cache_at_once(mine):
     for i in range(300):
         put(mine / f"{i:03d}.png", i % 256, mode="L")
-    start, answers = FORKSERVER.Event(), FORKSERVER.Queue()
-    workers = [FORKSERVER.Process(target=_load_in_a_process, args=(
+    start, answers = PROCESSES.Event(), PROCESSES.Queue()
+    workers = [PROCESSES.Process(target=_load_in_a_process, args=(
         str(mine), str(mine.parent / "cache"), start, answers)) for _ in range(3)]
     for worker in workers:
         worker.start()

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -13,6 +12,7 @@ import warnings
 from dataclasses import asdict, replace
 
 import pytest
+import quick_processes
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -23,8 +23,7 @@ from simclr_tut.views import Views
 
 RECIPE = config.Recipe(steps=8, batch_size=8, small_size=16, eval_every=1)
 # A server that has imported torch once forks a fresh process for each run that is to be killed.
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["simclr_tut.training", "simclr_tut.views", "simclr_tut.models"])
+PROCESSES = quick_processes.context("simclr_tut.training", "simclr_tut.views", "simclr_tut.models")
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +120,7 @@ def slow_run(folder):
 
 
 def in_a_process(target, *arguments):
-    process = FORKSERVER.Process(target=target, args=arguments)
+    process = PROCESSES.Process(target=target, args=arguments)
     process.start()
     return process
 
@@ -503,8 +502,8 @@ def _begin(folder, lr, start, answers):
 
 
 def test_of_two_recipes_that_begin_in_one_folder_at_once_one_is_refused(tmp_path):
-    start, answers = FORKSERVER.Event(), FORKSERVER.Queue()
-    both = [FORKSERVER.Process(target=_begin, args=(tmp_path, lr, start, answers))
+    start, answers = PROCESSES.Event(), PROCESSES.Queue()
+    both = [PROCESSES.Process(target=_begin, args=(tmp_path, lr, start, answers))
             for lr in (0.1, 0.2)]
     for process in both:
         process.start()
@@ -598,7 +597,7 @@ def test_the_step_on_disk_is_read_from_the_disk(tmp_path):
 def test_a_flipped_bit_in_the_version_costs_no_run(tmp_path, key, monkeypatch):
     expected, _ = train(tmp_path / "whole")
     monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
-    killed = FORKSERVER.Process(target=killed_at_step, args=(tmp_path / "run", 6, 0))
+    killed = PROCESSES.Process(target=killed_at_step, args=(tmp_path / "run", 6, 0))
     killed.start()
     killed.join()
     newest = tmp_path / "run" / "run.safetensors"

@@ -56,7 +56,8 @@ def test_facts_are_those_of_the_file_that_ships(assets, tmp_path, monkeypatch, c
 def test_with_whiten_plain_knn_is_whitened_knn(assets, tmp_path, monkeypatch):
     weights(tmp_path / "run.safetensors")
     for name, flags in (("plain", ()), ("white", ("--whiten",))):
-        ship(monkeypatch, name, tmp_path / "run.safetensors", "--command", "how", *flags)
+        ship(monkeypatch, name, tmp_path / "run.safetensors", "--command",
+             " ".join(("how", *flags)), *flags)
     facts = json.loads((assets / "checkpoints.json").read_text())
     assert facts["white"]["encoder"] == "tiny" + models.MAP
     assert facts["white"]["knn_test"] == pytest.approx(facts["plain"]["white_knn_test"], abs=0.01)
@@ -67,11 +68,40 @@ def test_refuses_to_whiten_what_it_cannot(case, assets, tmp_path, monkeypatch, c
     place = assets / "new.safetensors" if case == "shipped already" else tmp_path / "run"
     weights(place, "tiny" if case == "shipped already" else "tiny" + models.MAP)
     before = place.read_bytes()
+    (assets / "checkpoints.json").write_text('{"new": {}}')
     with pytest.raises((SystemExit, ValueError)) as refusal:
-        ship(monkeypatch, "new", place, "--command", "how", "--whiten")
+        ship(monkeypatch, "new", place, "--command", "how --whiten", "--whiten")
     said = capsys.readouterr().err + str(refusal.value)
     assert ("--whiten changes weights" if case == "shipped already" else "in a map already") in said
-    assert place.read_bytes() == before and not (assets / "checkpoints.json").exists()
+    with pytest.raises(SystemExit):
+        ship(monkeypatch, "new", tmp_path / "other", "--command", "how", "--whiten")
+    assert "or in neither" in capsys.readouterr().err
+    assert place.read_bytes() == before
+    assert (assets / "checkpoints.json").read_text() == '{"new": {}}'
+
+
+def test_facts_written_anew_keep_where_the_file_was_trained(assets, tmp_path, monkeypatch):
+    weights(tmp_path / "run.safetensors")
+    ship(monkeypatch, "new", tmp_path / "run.safetensors", "--command", "how")
+    listed = assets / "checkpoints.json"
+    facts = json.loads(listed.read_text())
+    facts["new"] |= {"machine": "a large GPU", "torch": "1.0", "python": "3.0", "commit": "abc",
+                     "date": "2020-01-01", "threads": 99, "knn_test": 0.0}
+    listed.write_text(json.dumps(facts))
+    ship(monkeypatch, "new", assets / "new.safetensors", "--command", "how, said better")
+    again = json.loads(listed.read_text())["new"]
+    assert again["knn_test"] > 0 and again["command"] == "how, said better"
+    assert {k: v for k, v in again.items() if k not in ("knn_test", "command")} == {
+        k: v for k, v in facts["new"].items() if k not in ("knn_test", "command")}
+
+
+def test_a_broken_list_of_checkpoints_stops_it_before_any_weights_change(
+        assets, tmp_path, monkeypatch):
+    weights(tmp_path / "run.safetensors")
+    (assets / "checkpoints.json").write_text("{")
+    with pytest.raises(ValueError):
+        ship(monkeypatch, "new", tmp_path / "run.safetensors", "--command", "how")
+    assert not (assets / "new.safetensors").exists()
 
 
 def test_matrices_lose_half_their_bits_only_where_the_file_would_be_too_large(

@@ -3,7 +3,8 @@
     python tools/ship_checkpoint.py NAME WEIGHTS --command "python -m simclr_tut pretrain ..."
 
 With --whiten the encoder ends in the map that whitens h, as by `pretrain --whiten`. Given the file
-that ships already, only its facts are written anew. Matrices are kept as numbers of 16 bits where
+that ships already, only its scores, its command and the flags given are written anew: where it was
+trained stays. Matrices are kept as numbers of 16 bits where
 the file would exceed 5 MB. What is evaluated is the file that ships: kNN on h and on whitened h of
 the test pictures (k = 200, all training pictures vote), and a linear probe whose strength 5,000
 training pictures chose. Facts go to simclr_tut/assets/checkpoints.json, whose hash
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import subprocess
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -62,14 +63,11 @@ def scores(path: Path) -> dict[str, float]:
             "probe_test": round(probe.accuracy, 4)}
 
 
-def shipped_before(target: Path) -> dict[str, str]:
-    """Return the commit that put the file into the package, and its day."""
-    git = subprocess.run(["git", "log", "-1", "--format=%h %cs", "--", str(target)],
-                         capture_output=True, text=True, cwd=ROOT, check=True)
-    if not git.stdout.strip():
-        raise SystemExit(f"{target} was never committed: give the weights of the run itself.")
-    commit, day = git.stdout.split()
-    return {"commit": commit, "date": day}
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    half = path.with_name(f"{path.name}.half")
+    half.write_bytes(content)
+    os.replace(half, path)
 
 
 def main() -> None:
@@ -83,27 +81,32 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, help="of the training, if not this machine's")
     arguments = parser.parse_args()
     target = ASSETS / f"{arguments.name}.safetensors"
-    facts = provenance(arguments.command)
+    listed = ASSETS / "checkpoints.json"
+    shipped = json.loads(listed.read_text()) if listed.exists() else {}
+    again = arguments.weights.resolve() == target.resolve()
+    if again and arguments.name not in shipped:
+        parser.error(f"{target.name} has no facts to keep: give the weights of the run itself.")
+    if again and arguments.whiten:
+        parser.error(f"--whiten changes weights, and {target.name} ships already: give the weights "
+                     "of the run itself.")
+    if arguments.whiten != ("--whiten" in arguments.command) and not again:
+        parser.error("--whiten must be given here and in --command, or in neither.")
+    facts = ({**shipped[arguments.name], "command": arguments.command} if again
+             else provenance(arguments.command))
     facts |= {name: getattr(arguments, name) for name in ("threads", "machine", "python", "torch")
               if getattr(arguments, name)}
     with tempfile.TemporaryDirectory() as folder:
         made = target
-        if arguments.weights.resolve() == target:
-            if arguments.whiten:
-                parser.error(f"--whiten changes weights, and {target.name} ships already: give "
-                             "the weights of the run itself.")
-            facts |= shipped_before(target)
-        else:
+        if not again:
             made = Path(folder) / target.name  # takes its place below, when all is known to work
             shrink(arguments.weights, made, arguments.whiten)
         facts |= models.load_recipe(made) | scores(made)  # seconds, steps, seed of the training
         content = made.read_bytes()
-    target.write_bytes(content)
     facts["sha256"] = hashlib.sha256(content).hexdigest()
-    listed = ASSETS / "checkpoints.json"
-    shipped = json.loads(listed.read_text()) if listed.exists() else {}
     shipped[arguments.name] = dict(sorted(facts.items()))
-    listed.write_text(json.dumps(shipped, indent=1) + "\n")
+    if not again:
+        write(target, content)
+    write(listed, (json.dumps(shipped, indent=1) + "\n").encode())
     print(f"{arguments.name}: {target.stat().st_size:,} bytes; "
           + ", ".join(f"{k} {v}" for k, v in facts.items() if k.endswith("_test")))
 
