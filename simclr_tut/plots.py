@@ -230,6 +230,8 @@ def heat_map(matrix, rows: Sequence[str], columns: Sequence[str], title: str, xl
                 color="black" if dark else "white")
     ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
     ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    if by_column and not xlabel:
+        xlabel = "bright: largest of its column, which is not always best"
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if not by_column:
         fig.colorbar(shown, ax=ax)

@@ -56,7 +56,10 @@ def test_the_block_gives_every_exercise_a_place():
     assert [name for names, _ in instructors.SESSIONS for name in names.split(", ")] == [
         path.stem[:2] for path in NOTEBOOKS]
     minutes = {e["number"]: e["minutes"] for e in instructors.exercises()}
-    rows = instructors.table_of_sessions().splitlines()[2:]
+    lines = instructors.table_of_sessions().splitlines()
+    rows = [line for line in lines if re.match(r"\| \d", line)]
+    read_in_all = sum(int(row.split("|")[3]) for row in rows[:-1])
+    assert f"{read_in_all} minutes of reading, {sum(minutes.values())} of exercises" in lines[-1]
     for (names, in_class), row in zip(instructors.SESSIONS, rows[:-1], strict=True):
         assert {f"0{number[0]}" for number in in_class} == set(names.split(", "))
         assert 20 <= sum(minutes[number] for number in in_class) <= 45

@@ -150,4 +150,4 @@ def test_the_table_of_speeds_takes_the_newest_record(monkeypatch, tmp_path):
             "part": "train", "side": "ours", "minutes": 5, "seed": seed, "steps": 1000 + seed,
             "machine": speed_table.MACHINE, "knn_test": 0.5 + 0.1 * seed, "knn_test_whitened": 0.7})
     assert speed_table.training() == [("test kNN on h / whitened h after the steps of 5 minutes",
-                                       "55.0 / 70.0 % (1,000 steps, 2 seeds)", "–")]
+                                       "55.0 / 70.0 % (1,000 to 1,001 steps, 2 seeds)", "–")]

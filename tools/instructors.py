@@ -241,17 +241,22 @@ def table_of_exercises() -> str:
 
 def table_of_sessions() -> str:
     """The three-week block, with the minutes that its exercises add up to."""
-    rows = ["| session | notebooks | in class | minutes | at home | minutes |",
-            "|---|---|---|---|---|---|"]
+    rows = ["| session | notebooks | to read, minutes | in class | minutes | at home | minutes |",
+            "|---|---|---|---|---|---|---|"]
+    reading = {n.cells[0].source[2:4]: int(re.search(r"about (\d+) to read", n.cells[0].source)[1])
+               for n in notebooks()}
     every = {e["number"]: e["minutes"] for e in exercises()}
     for i, (names, in_class) in enumerate(SESSIONS, 1):
         home = [number for number in every
                 if f"0{number[0]}" in names.split(", ") and number not in in_class]
         parts = [f"{', '.join(part)} | {sum(every[number] for number in part)}"
                  for part in (in_class, home)]
-        rows.append(f"| {i} | {names} | {' | '.join(parts)} |")
-    rows.append(f"| {len(SESSIONS) + 1} | projects (last section) | five minutes each group: "
+        before = sum(reading[name] for name in names.split(", "))
+        rows.append(f"| {i} | {names} | {before} | {' | '.join(parts)} |")
+    rows.append(f"| {len(SESSIONS) + 1} | projects (last section) | | five minutes each group: "
                 "question, figure, what would prove it wrong | | | |")
+    rows += ["", f"In all: {sum(reading.values())} minutes of reading, "
+             f"{sum(every.values())} of exercises."]
     return "\n".join(rows)
 
 

@@ -18,6 +18,8 @@ from simclr_tut import evaluation, models, plots  # noqa: E402
 TARGET = ROOT / "docs" / "label_efficiency.png"
 METHODS = ("frozen SimCLR", "supervised", "fine-tuned")
 EQUAL_TIME = "supervised, SimCLR's seconds"
+LABELS = {"supervised": "from scratch, fine-tuning's steps",
+          EQUAL_TIME: "from scratch, SimCLR's seconds"}
 CHANCE = 0.1  # ten classes
 
 Table = dict[str, dict[int, list[float]]]
@@ -52,6 +54,7 @@ def finding(table: Table) -> str:
     out 0; of a single draw, where it is three points.
     """
     scratch = EQUAL_TIME if table.get(EQUAL_TIME) else "supervised"
+    time = " for equal time" if scratch == EQUAL_TIME else ""
     both = sorted(table["frozen SimCLR"].keys() & table[scratch].keys())
     ahead, behind = [], []
     for n in both:
@@ -73,9 +76,9 @@ def finding(table: Table) -> str:
     sizes = (f"Up to {ahead[-1]:,}" if not first else
              f"From {ahead[0]:,} to {ahead[-1]:,}" if len(ahead) > 1 else f"At {ahead[0]:,}")
     if last + 1 == len(both):
-        return f"{sizes} labels a class, features learnt without labels beat training from scratch"
-    return (f"{sizes} labels a class, features learnt without labels beat training "
-            f"from scratch; from {both[last + 1]:,} on they do not")
+        return f"{sizes} labels a class, frozen features beat training from scratch{time}"
+    return (f"{sizes} labels a class, frozen features beat training from scratch{time}; "
+            f"from {both[last + 1]:,} on they do not")
 
 
 def draw(table: Table, target: Path = TARGET) -> None:
@@ -84,7 +87,7 @@ def draw(table: Table, target: Path = TARGET) -> None:
     nothing = (float("nan"),) * 3
     rows = {name: [evaluation.interval(part[n]) if n in part else nothing for n in sizes]
             for name, part in table.items()}
-    series = {name: tuple([100 * row[i] for row in part] for i in range(3))
+    series = {LABELS.get(name, name): tuple([100 * row[i] for row in part] for i in range(3))
               for name, part in rows.items()}
     fig = plots.lines_with_intervals(sizes, series, finding(table), "labels per class (CIFAR-10)",
                                      "accuracy on test pictures (%)",

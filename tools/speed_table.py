@@ -22,7 +22,7 @@ VIEWS = {"ours": "ours", "ours, hue in HSV": "ours, hue in HSV",
          "torchvision, PIL": "torchvision PIL", "torchvision v2, tensors": "torchvision v2",
          "kornia": "kornia", "lightly": "lightly"}
 SIDES = {"lightly, our encoder": "lightly's views and loss, our encoder",
-         "UvA 17": "UvA Tutorial 17", "lightly": "lightly's benchmark"}
+         "UvA 17": "UvA Tutorial 17's settings", "lightly": "lightly's benchmark"}
 
 
 def records(name: str) -> list[dict]:

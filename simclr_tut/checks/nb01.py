@@ -144,14 +144,14 @@ def small_crops(candidate) -> str:
     key = "A" if ratio > 0.5 else "B" if ratio > 0.2 else "C"
     given = letter(candidate, "ABC")
     if given != key:
-        said = {"A": "the boxes themselves shrink from some 60 % of the picture to some 12, and "
+        said = {"A": "the boxes themselves shrink from some 55 % of the picture to some 12, and "
                      "nobody shares more than a box.",
                 "B": "that follows from the areas alone, but small boxes also miss each other, and "
                      "then share nothing.",
                 "C": "that is too little."}[given]
         raise Mistake(f"{said} Measure it: draw the boxes twice with Views(32, crop=...).draw, and "
                       "multiply the sides of what they share.")
-    return f"the shared area falls from {100 * means[0]:.0f} to {100 * means[1]:.0f} %."
+    return f"the shared area falls from about {100 * means[0]:.0f} to {100 * means[1]:.0f} %."
 
 
 @checker(points=3, answers=(views.adjust_saturation, views.adjust_brightness))
