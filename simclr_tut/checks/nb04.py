@@ -233,8 +233,8 @@ def enough_rows(candidate) -> str:
     ranks = {n: float(losses.effective_rank(seeded(n, 64, seed=n))) for n in tried}
     right = next(n for n in tried if ranks[n] > 0.95 * 64)
     if value == right:
-        return (f"{right} rows show {ranks[right]:.0f} of 64, while {right // 4} rows show only "
-                f"{ranks[right // 4]:.0f}: compare ranks at equal numbers of rows.")
+        return (f"{right} rows show about {ranks[right]:.0f} of 64, while {right // 4} rows show "
+                f"only about {ranks[right // 4]:.0f}: compare ranks at equal numbers of rows.")
     if value < 64:
         raise Mistake(f"{value:g} rows span at most {value:g} directions: the rank cannot be above "
                       "that.", 0.2)
