@@ -43,6 +43,7 @@ RATES = (0.03, 0.1, 0.3)
 # Where a size takes its learning rate from: few labels share one choice.
 CHOSEN_AT = {1: 10, 5: 10, 10: 10, 50: 10, 500: 500, 4400: 500}
 LOOKS = 5
+SHIPPED = Path(models.__file__).parent / "assets" / "cifar10-small.safetensors"
 POLICY = Views(32, crop=(0.5, 1.0), color=0.2, gray=0.05)
 
 
@@ -82,9 +83,9 @@ def score(model: nn.Module, part: data.ImageData) -> float:
     return float((evaluation.encode(model, part).argmax(1) == part.labels).float().mean())
 
 
-def classifier(model: models.SimCLR, encoder: str, fine_tune: bool) -> nn.Sequential:
-    """Return an encoder, SimCLR's or a fresh one, and a fresh linear layer."""
-    body = copy.deepcopy(model.encoder) if fine_tune else models.build_encoder(encoder)
+def classifier(encoder: str, model: models.SimCLR | None = None) -> nn.Sequential:
+    """Return an encoder, that of ``model`` or a fresh one, and a fresh linear layer."""
+    body = copy.deepcopy(model.encoder) if model else models.build_encoder(encoder)
     return nn.Sequential(body, nn.Linear(body.feature_dim, 10))
 
 
@@ -95,7 +96,7 @@ def fingerprint(weights: Path) -> str:
 
 def steps_in(seconds: float, part: data.ImageData, encoder: str) -> int:
     """Return how many steps of training from scratch take so many seconds here, without looks."""
-    network = nn.Sequential(body := models.build_encoder(encoder), nn.Linear(body.feature_dim, 10))
+    network = classifier(encoder)
     fifty = []
     for _ in range(3):  # the quickest counts: other work only takes time
         spent = []
@@ -116,9 +117,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS), choices=list(DRAWS))
     parser.add_argument("--draws", type=int, nargs="+", default=list(range(max(DRAWS.values()))))
     arguments = parser.parse_args()
-    weights = arguments.weights or Path(models.__file__).parent / "assets/cifar10-small.safetensors"
-    mark = fingerprint(weights)
-    encoder = models.load_recipe(weights)["encoder"]
+    weights = arguments.weights or SHIPPED
+    mark, made = fingerprint(weights), models.load_recipe(weights)
+    encoder = made["encoder"]
     model = models.load_weights(weights)
     whole = data.load_dataset("cifar10", "train")
     test = data.load_dataset("cifar10", "test")
@@ -133,7 +134,7 @@ def main() -> None:
                 and all(r.get(k) == v for k, v in key.items())]
 
     if arguments.longer:
-        seconds = models.load_recipe(weights).get("seconds")
+        seconds = made.get("seconds")
         if not seconds:
             raise SystemExit(f"{weights} does not say how many seconds it was trained; take a file "
                              "of `python -m simclr_tut pretrain`.")
@@ -149,7 +150,7 @@ def main() -> None:
             timed = have(**key, kind="longer")
             steps = timed[0]["steps"] if timed else steps_in(seconds, part, encoder)
             config.seed_everything(draw)
-            network = classifier(model, encoder, False)
+            network = classifier(encoder)
             started = time.perf_counter()
             train(network, part, validation, steps, same[0]["lr"], draw)
             append_record(FILE, {
@@ -163,6 +164,7 @@ def main() -> None:
     for size in arguments.sizes:
         for method in ("frozen SimCLR", "supervised", "fine-tuned"):
             trained = method != "frozen SimCLR"
+            start = model if method == "fine-tuned" else None
             if trained:
                 at = CHOSEN_AT[size]
                 choice = data.subset_per_class(labelled, at, seed=1000)
@@ -170,7 +172,7 @@ def main() -> None:
                     if have(size=at, method=method, kind="choice", lr=lr):
                         continue
                     config.seed_everything(1000)
-                    network = classifier(model, encoder, method == "fine-tuned")
+                    network = classifier(encoder, start)
                     # half the steps: enough to rank three rates
                     value = train(network, choice, validation, STEPS[at] // 2, lr, 1000)
                     append_record(FILE, {"kind": "choice", "size": at, "method": method,
@@ -185,7 +187,7 @@ def main() -> None:
                 part = data.subset_per_class(labelled, size, seed=draw)
                 started = time.perf_counter()
                 if trained:
-                    network = classifier(model, encoder, method == "fine-tuned")
+                    network = classifier(encoder, start)
                     train(network, part, validation, STEPS[size], lr, draw)
                     accuracy, setting = score(network, test), {"lr": lr, "steps": STEPS[size]}
                 else:

@@ -4,10 +4,10 @@
 
 With --whiten the encoder ends in the map that whitens h, as by `pretrain --whiten`. Given the file
 that ships already, only its scores, its command and the flags given are written anew: where it was
-trained stays. Matrices are kept as numbers of 16 bits where
-the file would exceed 5 MB. What is evaluated is the file that ships: kNN on h and on whitened h of
-the test pictures (k = 200, all training pictures vote), and a linear probe whose strength 5,000
-training pictures chose. Facts go to simclr_tut/assets/checkpoints.json, whose hash
+trained stays. Matrices are kept as numbers of 16 bits where the file would exceed 5 MB. What is
+evaluated is the file that ships: kNN on h and on whitened h of the test pictures (k = 200, all
+training pictures vote), and a linear probe whose strength 5,000 training pictures chose. Facts go
+to simclr_tut/assets/checkpoints.json, whose hash
 ``load_pretrained`` checks.
 """
 
